@@ -3,7 +3,16 @@
 // Plain JavaScript without dependencies: it runs on the machine's own Node (>= 20), before anything is installed.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statfsSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -23,27 +32,52 @@ const sha256 = (...texts) => texts.reduce((h, t) => h.update(t), createHash("sha
 
 function run(command, args, options = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: "inherit", ...options });
-  if (result.error) refuse("SetupCommandFailed", `${command} could not be started: ${result.error.message}.`, "Install it, or put it on the PATH, and run the same command again.");
-  if (result.status !== 0) refuse("SetupCommandFailed", `${[command, ...args].join(" ")} ended with ${result.status ?? result.signal}.`, "Read the lines above; a network failure is safe to retry: what is installed stays.");
+  if (result.error)
+    refuse(
+      "SetupCommandFailed",
+      `${command} could not be started: ${result.error.message}.`,
+      "Install it, or put it on the PATH, and run the same command again.",
+    );
+  if (result.status !== 0)
+    refuse(
+      "SetupCommandFailed",
+      `${[command, ...args].join(" ")} ended with ${result.status ?? result.signal}.`,
+      "Read the lines above; a network failure is safe to retry: what is installed stays.",
+    );
 }
 
 function checkPlatform() {
   const [major] = process.versions.node.split(".").map(Number);
-  if (major < 20) refuse("NodeTooOld", `Node ${process.versions.node} is on the PATH, 20 or newer is needed.`, "Install a newer Node.");
+  if (major < 20)
+    refuse(
+      "NodeTooOld",
+      `Node ${process.versions.node} is on the PATH, 20 or newer is needed.`,
+      "Install a newer Node.",
+    );
   const glibc = process.report.getReport().header.glibcVersionRuntime;
   const got = `${process.platform}-${process.arch}${process.platform === "linux" && !glibc ? " with musl" : ""}`;
   if (process.platform !== "linux" || process.arch !== "x64" || !glibc) {
-    refuse("UnsupportedPlatform", `This is ${got}; voxelburst runs on linux-x64 with glibc 2.28 or newer, where NVIDIA DALI and PyTorch have wheels.`, "Use a Linux machine, a virtual machine, or a container based on Debian or Ubuntu (on Windows: WSL 2).");
+    refuse(
+      "UnsupportedPlatform",
+      `This is ${got}; voxelburst runs on linux-x64 with glibc 2.28 or newer, where NVIDIA DALI and PyTorch have wheels.`,
+      "Use a Linux machine, a virtual machine, or a container based on Debian or Ubuntu (on Windows: WSL 2).",
+    );
   }
   const [gMajor, gMinor] = glibc.split(".").map(Number);
   if (gMajor < 2 || (gMajor === 2 && gMinor < 28)) {
-    refuse("UnsupportedPlatform", `This system has glibc ${glibc}; 2.28 or newer is needed.`, "Use Debian 10, Ubuntu 20.04, RHEL 8 or newer.");
+    refuse(
+      "UnsupportedPlatform",
+      `This system has glibc ${glibc}; 2.28 or newer is needed.`,
+      "Use Debian 10, Ubuntu 20.04, RHEL 8 or newer.",
+    );
   }
 }
 
 function findPython() {
   const tried = [];
-  const names = [process.env.VOXELBURST_PYTHON, "python3", "python3.13", "python3.12", "python3.11", "python"].filter(Boolean);
+  const names = [process.env.VOXELBURST_PYTHON, "python3", "python3.13", "python3.12", "python3.11", "python"].filter(
+    Boolean,
+  );
   for (const name of names) {
     const probe = spawnSync(name, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], { encoding: "utf8" });
     if (probe.status !== 0) continue;
@@ -52,14 +86,22 @@ function findPython() {
     const [major, minor] = version.split(".").map(Number);
     if (major === 3 && minor >= 11 && minor <= 13) return name;
   }
-  return refuse("PythonNotFound", `Python 3.11 to 3.13 is needed; ${tried.length ? `found: ${tried.join(", ")}` : "none was found"}.`, "Install one, or name it in VOXELBURST_PYTHON.");
+  return refuse(
+    "PythonNotFound",
+    `Python 3.11 to 3.13 is needed; ${tried.length ? `found: ${tried.join(", ")}` : "none was found"}.`,
+    "Install one, or name it in VOXELBURST_PYTHON.",
+  );
 }
 
 function checkSpace() {
   const { bavail, bsize } = statfsSync(root);
   const freeGib = (bavail * bsize) / 2 ** 30;
   if (freeGib < NEEDED_GIB) {
-    refuse("DiskTooSmall", `${freeGib.toFixed(1)} GiB are free where the checkout is; the first set-up needs ${NEEDED_GIB}.`, "Free some space, or clone onto another disk.");
+    refuse(
+      "DiskTooSmall",
+      `${freeGib.toFixed(1)} GiB are free where the checkout is; the first set-up needs ${NEEDED_GIB}.`,
+      "Free some space, or clone onto another disk.",
+    );
   }
 }
 
@@ -85,7 +127,8 @@ function pinOf(name, lock) {
 /** The lock without PyTorch and the CUDA libraries that only it needs, for a CPU-only PyTorch from another index. */
 function withoutTorch(lock) {
   const blocks = lock.split(/\n(?=[a-z0-9])/);
-  const cudaOfTorch = /^(torch|triton|cuda-bindings|cuda-pathfinder|cuda-toolkit|nvidia-(cublas|cuda-|cudnn|cufft|cufile|curand|cusolver|cusparse|nccl|nvjitlink|nvshmem|nvtx))/;
+  const cudaOfTorch =
+    /^(torch|triton|cuda-bindings|cuda-pathfinder|cuda-toolkit|nvidia-(cublas|cuda-|cudnn|cufft|cufile|curand|cusolver|cusparse|nccl|nvjitlink|nvshmem|nvtx))/;
   return blocks.filter((block) => !cudaOfTorch.test(block)).join("\n");
 }
 
@@ -106,7 +149,12 @@ function setUpPython() {
   if (!existsSync(path.join(venv, "bin", "pip"))) {
     rmSync(venv, { recursive: true, force: true });
     const made = spawnSync(python, ["-m", "venv", venv], { cwd: root, encoding: "utf8" });
-    if (made.status !== 0) refuse("PythonVenvMissing", `${python} -m venv failed: ${(made.stderr || made.stdout).trim().split("\n").at(-1)}.`, "On Debian and Ubuntu: apt-get install python3-venv.");
+    if (made.status !== 0)
+      refuse(
+        "PythonVenvMissing",
+        `${python} -m venv failed: ${(made.stderr || made.stdout).trim().split("\n").at(-1)}.`,
+        "On Debian and Ubuntu: apt-get install python3-venv.",
+      );
   }
   const scratch = path.join(venv, "setup");
   mkdirSync(scratch, { recursive: true });
@@ -124,7 +172,9 @@ function setUpPython() {
   } else {
     run(uv, ["pip", "sync", "--require-hashes", lockFile], { env });
   }
-  const site = spawnSync(path.join(venv, "bin", "python"), ["-c", "import site; print(site.getsitepackages()[0])"], { encoding: "utf8" }).stdout.trim();
+  const site = spawnSync(path.join(venv, "bin", "python"), ["-c", "import site; print(site.getsitepackages()[0])"], {
+    encoding: "utf8",
+  }).stdout.trim();
   writeFileSync(path.join(site, "voxelburst.pth"), `${path.join(root, "containers", "src")}\n`);
   rmSync(scratch, { recursive: true });
   writeFileSync(stamp, wanted);
@@ -138,9 +188,12 @@ const task = process.argv[2];
 const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
 const rest = process.argv.slice(3);
 if (task === "demo") {
-  process.exitCode = spawnSync(path.join(bin, "node"), ["bin/voxelburst.ts", "demo", ...rest], { cwd: root, stdio: "inherit", env }).status ?? 1;
+  process.exitCode =
+    spawnSync(path.join(bin, "node"), ["bin/voxelburst.ts", "demo", ...rest], { cwd: root, stdio: "inherit", env })
+      .status ?? 1;
 } else if (task === "test") {
-  process.exitCode = spawnSync(path.join(bin, "node"), ["lib/setup/test.ts", ...rest], { cwd: root, stdio: "inherit", env }).status ?? 1;
+  process.exitCode =
+    spawnSync(path.join(bin, "node"), ["lib/setup/test.ts", ...rest], { cwd: root, stdio: "inherit", env }).status ?? 1;
 } else {
   console.error("setup: ready");
 }

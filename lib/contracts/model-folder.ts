@@ -1,0 +1,29 @@
+// model.json of a model folder: what `voxelburst predict MODEL IMAGES --out DIR` needs, and nothing else.
+import { z } from "zod";
+import { network, normalisation } from "./plan.ts";
+import { engine, objectKey, precision, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
+
+export const modelFolder = z.strictObject({
+  schema: z.literal(1),
+  name: z.string().min(1),
+  version: z.string(),
+  runId: z.string(),
+  fold: z.string(),
+  strategy: z.string(),
+  channels: z.array(z.string()).min(1),
+  labels: z.array(z.strictObject({ value: z.int().min(0), name: z.string() })).min(2),
+  network,
+  normalisation: z.array(normalisation).min(1),
+  transpose: z.tuple([z.int(), z.int(), z.int()]),
+  spacingMmZyx,
+  patch: shapeZyx,
+  infer: z.strictObject({ overlap: z.number(), mirroring: z.boolean() }),
+  engines: z.array(
+    z.strictObject({ engine, precision, file: objectKey.optional().describe("relative; absent: run from weights") }),
+  ),
+  files: z
+    .record(objectKey, sha256Hex)
+    .describe("weights.safetensors, model.onnx, engine files, MODEL_CARD.md, LICENSE"),
+});
+
+export type ModelFolder = z.infer<typeof modelFolder>;

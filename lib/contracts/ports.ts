@@ -1,0 +1,96 @@
+// What a lambda's core needs from the outside; handlers give it AWS, lib/local gives it this machine.
+import type { z } from "zod";
+import { VoxelburstError } from "./error.ts";
+import { parseOrThrow } from "./validate.ts";
+
+export interface ObjectInfo {
+  /** Relative to the prefix that was listed. */
+  key: string;
+  bytes: number;
+  /** Changes with the content: S3's ETag, or sha256:<hex> of a file. */
+  tag: string;
+}
+
+/** Objects by URI (s3:// or file://). Nothing is ever renamed; a put is atomic. */
+export interface ObjectStore {
+  /** undefined when there is no such object. */
+  get(uri: string): Promise<Uint8Array | undefined>;
+  exists(uri: string): Promise<boolean>;
+  /** With ifAbsent, false when the object existed already and was left as it was. */
+  put(uri: string, body: Uint8Array | string, options?: { ifAbsent?: boolean; contentType?: string }): Promise<boolean>;
+  /** In ascending key order. */
+  list(prefixUri: string): Promise<ObjectInfo[]>;
+}
+
+/** Where the stages will run: what plan chooses defaults and estimates by. */
+export interface Machine {
+  where: "local" | "aws";
+  gpus: number;
+  gpuName?: string;
+  gpuMemoryGiB?: number;
+  cpus: number;
+  memoryGiB: number;
+  /** 3x3x3 convolutions in bf16 (GPU or all cores), measured or from the table of the instance type. */
+  convGflops?: number;
+  /** AWS: what a GPU stage runs on. */
+  instanceType?: string;
+  engines: readonly string[];
+}
+
+export interface Clock {
+  now(): Date;
+}
+
+/** @throws VoxelburstError ObjectMissing, or the given code when the document does not fit its schema */
+export async function readJson<T extends z.ZodType>(
+  store: ObjectStore,
+  uri: string,
+  schema: T,
+  code = "DocumentInvalid",
+): Promise<z.infer<T>> {
+  const bytes = await store.get(uri);
+  const name = uri.split("/").at(-1) ?? uri;
+  if (!bytes)
+    throw new VoxelburstError(
+      "ObjectMissing",
+      `${name} does not exist where the run expects it.`,
+      "Check that the stage that writes it has run, and resume the run.",
+      { got: uri },
+    );
+  return parseOrThrow(schema, parseJson(bytes, name, code), name, code);
+}
+
+/** @throws VoxelburstError with the given code when the text is not JSON */
+export function parseJson(bytes: Uint8Array, name: string, code: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new VoxelburstError(
+      code,
+      `${name} is not JSON: ${(cause as Error).message}.`,
+      `Correct ${name} and start again.`,
+      { field: name, cause },
+    );
+  }
+}
+
+/** Lines of a JSON Lines object; empty when there is no such object. */
+export async function readJsonLines<T extends z.ZodType>(
+  store: ObjectStore,
+  uri: string,
+  schema: T,
+): Promise<z.infer<T>[]> {
+  const bytes = await store.get(uri);
+  if (!bytes) return [];
+  return new TextDecoder()
+    .decode(bytes)
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => parseOrThrow(schema, JSON.parse(line), uri.split("/").at(-1) ?? uri, "DocumentInvalid"));
+}
+
+export const toJsonLines = (values: readonly unknown[]): string =>
+  values.map((value) => `${JSON.stringify(value)}\n`).join("");
+
+/** @returns the URI of a key below a root that ends in a slash */
+export const under = (rootUri: string, key: string): string => `${rootUri}${key}`;

@@ -1,0 +1,43 @@
+// The small shapes that the contracts share. Axis order is z, y, x (slowest first) wherever a name ends in Zyx.
+import { z } from "zod";
+
+export const positive = z.number().positive();
+export const count = z.int().min(0);
+export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits of a SHA-256");
+export const uri = z.string().regex(/^(s3|file):\/\/.+\/$/, "an s3:// or file:// URI that ends in a slash");
+export const objectKey = z
+  .string()
+  .min(1)
+  .max(900)
+  .regex(
+    /^(?!\/)(?!.*(?:^|\/)\.\.(?:\/|$))[^\\\x00-\x1f\x7f]+$/,
+    "a relative object key: no leading slash, no '..' segment, no backslash",
+  );
+export const keyPrefix = objectKey.regex(/\/$/, "a key prefix that ends in a slash");
+/** A case's name in keys, log lines and reports: never a patient's identity. */
+export const caseId = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
+    "1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit",
+  );
+export const datasetName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "1 to 63 lower-case letters, digits or '-', the first a letter or digit");
+export const foldName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/, "1 to 32 letters, digits, '_' or '-'");
+export const isoTime = z.iso.datetime({ offset: true });
+
+export const shapeZyx = z.tuple([z.int().min(1), z.int().min(1), z.int().min(1)]);
+export const spacingMmZyx = z.tuple([positive, positive, positive]);
+const row = z.tuple([z.number(), z.number(), z.number(), z.number()]);
+/** Voxel (x, y, z) to world millimetres, RAS, as nibabel gives it. */
+export const affine = z.tuple([row, row, row, row]);
+
+export const stageName = z.enum(["ingest", "plan", "preprocess", "train", "compile", "infer", "report"]);
+export const strategy = z.enum(["fp32", "amp", "dali", "fused", "ddp"]);
+export const engine = z.enum(["torch", "inductor", "onnxruntime", "tensorrt"]);
+export const precision = z.enum(["fp32", "bf16", "fp16"]);
+
+export type StageName = z.infer<typeof stageName>;
+export type Strategy = z.infer<typeof strategy>;
+export type EngineName = z.infer<typeof engine>;

@@ -1,0 +1,74 @@
+// recipe.yaml beside the manifest, and what --set overrides. Every field has a default: an empty recipe is a recipe.
+import { z } from "zod";
+import { engine, foldName, positive, precision, shapeZyx, spacingMmZyx, strategy } from "./primitives.ts";
+
+/** A single value stands for a list of one. */
+const listOf = <T extends z.ZodType>(item: T) => z.union([item.transform((x) => [x]), z.array(item).min(1)]);
+
+export const recipe = z.strictObject({
+  model: z
+    .union([
+      z.enum(["unet3d"]).transform((name) => ({ name, width: undefined })),
+      z.strictObject({
+        name: z.enum(["unet3d"]).default("unet3d"),
+        width: z.int().min(4).max(64).optional().describe("features of the first stage; default 32 (nnU-Net's)"),
+      }),
+    ])
+    .default({ name: "unet3d", width: undefined })
+    .describe("unet3d: nnU-Net's plain U-Net"),
+  plan: z
+    .strictObject({
+      memoryGiB: z.number().min(1).max(192).default(8).describe("GPU memory that nnU-Net's rules plan for"),
+      spacingMm: spacingMmZyx.optional().describe("z, y, x; overrides the median spacing"),
+      patch: shapeZyx.optional().describe("z, y, x; overrides the planned patch"),
+      batch: z.int().min(1).max(512).optional().describe("overrides the planned global batch"),
+    })
+    .prefault({}),
+  ingest: z
+    .strictObject({
+      minSlices: z.int().min(1).max(64).default(4).describe("a DICOM series with fewer slices is refused"),
+    })
+    .prefault({}),
+  train: z
+    .strictObject({
+      minutes: positive.max(10080).optional().describe("budget; becomes steps once, after warm-up"),
+      steps: z.int().min(1).max(10_000_000).optional().describe("budget; wins over minutes"),
+      precision: precision.optional().describe("of amp, dali, fused and ddp; default bf16"),
+      seed: z
+        .int()
+        .min(0)
+        .max(2 ** 31 - 1)
+        .default(0),
+      checkpointMinutes: positive.max(1440).default(2).describe("a checkpoint at least this often"),
+    })
+    .prefault({}),
+  folds: z
+    .union([z.literal("all"), listOf(foldName)])
+    .optional()
+    .describe("names in splits.json, or fold0 to fold4; default: the first"),
+  foldCount: z.int().min(2).max(20).default(5).describe("when there is no splits.json"),
+  strategies: listOf(strategy).optional().describe("default: the fastest that the machine has"),
+  engines: listOf(engine).optional().describe("default: the fastest that the machine has"),
+  infer: z
+    .strictObject({
+      overlap: z.number().min(0).max(0.9).default(0.5),
+      mirroring: z.boolean().default(false).describe("mean over all flips of the spatial axes"),
+      nsdToleranceMm: positive.max(100).default(1),
+    })
+    .prefault({}),
+  capacity: z
+    .strictObject({
+      rungs: listOf(z.enum(["reservation", "spot", "on-demand", "smaller-gpu"])).default(["spot", "on-demand"]),
+      pricedAs: z
+        .string()
+        .min(1)
+        .default("p5.4xlarge")
+        .describe("instance type of the price table that local runs are priced as"),
+    })
+    .prefault({}),
+  maxUsd: z.number().min(0).optional().describe("hard cap on what a run can cost"),
+});
+
+export type Recipe = z.infer<typeof recipe>;
+/** What a person may write: everything optional. */
+export type RecipeInput = z.input<typeof recipe>;

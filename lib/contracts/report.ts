@@ -1,0 +1,93 @@
+// runs/<id>/report/report.json: everything that report.html and report.csv show.
+import { z } from "zod";
+import { caseWarning, quarantineEntry } from "./case-record.ts";
+import { errorDocument } from "./error.ts";
+import { estimate } from "./plan.ts";
+import { count, engine, isoTime, objectKey, stageName, strategy } from "./primitives.ts";
+import { caseScores, curvePoint, host } from "./result.ts";
+
+/** null is shown as "not measured": never a copy or an estimate. */
+const measured = z.number().min(0).nullable();
+
+export const reportRow = z.strictObject({
+  kind: z.enum(["training", "engine"]),
+  fold: z.string(),
+  strategy,
+  engine: engine.optional(),
+  gpu: z.string().describe("GPU or processor name"),
+  gpus: count,
+  precision: z.string().optional(),
+  batch: count.nullable(),
+  volumesPerSecond: measured,
+  dice: measured.describe("mean over foreground classes of the mean over cases"),
+  speedUp: measured.describe("against the first measured row of its kind"),
+  patchesPerSecond: measured,
+  windowsPerSecond: measured,
+  gpuBusyPercent: measured,
+  p50Ms: measured,
+  p95Ms: measured,
+  usdPer1000Volumes: measured,
+  versions: z.record(z.string(), z.string()),
+});
+
+export const classSummary = z.strictObject({
+  class: z.string(),
+  dice: measured,
+  hd95Mm: measured,
+  nsd: measured,
+  cases: count,
+  emptyReference: count,
+  emptyPrediction: count,
+});
+
+export const report = z.strictObject({
+  schema: z.literal(1),
+  runId: z.string(),
+  dataset: z.string(),
+  title: z.string(),
+  version: z.string(),
+  status: z.enum(["succeeded", "failed", "refused"]),
+  finishedAt: isoTime,
+  cases: z.strictObject({ training: count, test: count, validation: count, quarantined: count }),
+  rows: z.array(reportRow),
+  segmentations: z.array(
+    z.strictObject({
+      name: z.string().describe("<fold>-<strategy>-<engine>"),
+      fold: z.string(),
+      strategy,
+      engine,
+      meanDice: measured,
+      classes: z.array(classSummary),
+      cases: z.array(caseScores),
+      masksPrefix: objectKey,
+    }),
+  ),
+  curves: z.array(z.strictObject({ name: z.string(), points: z.array(curvePoint) })),
+  quarantine: z.array(quarantineEntry),
+  warnings: z.array(caseWarning.extend({ caseId: z.string().optional() })),
+  errors: z.array(errorDocument),
+  stages: z.array(
+    z.strictObject({
+      stage: stageName,
+      seconds: z.number().min(0).describe("wall time, from the first child's start to the last one's end"),
+      cpuOrGpuSeconds: z.number().min(0).describe("summed over children"),
+      peakMemoryMiB: z.number().min(0),
+      done: count,
+      skipped: count,
+      usd: z.number().min(0),
+      equivalentUsd: z.number().min(0),
+      host: host.optional(),
+    }),
+  ),
+  usd: z.number().min(0),
+  equivalentUsd: z.number().min(0),
+  pricedAs: z
+    .strictObject({ instanceType: z.string(), usdPerHour: z.number().min(0), date: z.string(), source: z.string() })
+    .optional(),
+  estimate: estimate.optional(),
+  overrides: z.array(z.string()),
+  notes: z.array(z.string()),
+});
+
+export type Report = z.infer<typeof report>;
+export type ReportRow = z.infer<typeof reportRow>;

@@ -1,0 +1,27 @@
+// The state machine's input. It depends on the identity (and the attempt) alone, so that StartExecution is idempotent.
+import { z } from "zod";
+import { datasetName, sha256Hex, uri } from "./primitives.ts";
+
+export const runId = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}-[1-9][0-9]{0,3}$/, "<dataset>-<12 digits of the identity>-<attempt>");
+
+export const runRequest = z.strictObject({
+  schema: z.literal(1),
+  runId,
+  identity: sha256Hex.describe("of every key and content tag under the dataset, the recipe, the version and the nonce"),
+  attempt: z.int().min(1).max(9999),
+  nonce: z.string().max(64).optional().describe("bench and the schedule: nothing timed is skipped"),
+  version: z.string().min(1).describe("software version that made the identity"),
+  dataset: datasetName,
+  datasetUri: uri,
+  artefactsUri: uri,
+  quarantineUri: uri,
+  ingestShards: z
+    .int()
+    .min(2)
+    .max(10_000)
+    .describe("array children; Batch's least is 2, the second of a single shard finds nothing to do"),
+});
+
+export type RunRequest = z.infer<typeof runRequest>;
