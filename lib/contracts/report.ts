@@ -3,8 +3,8 @@ import { z } from "zod";
 import { caseWarning, quarantineEntry } from "./case-record.ts";
 import { errorDocument } from "./error.ts";
 import { estimate } from "./plan.ts";
-import { count, engine, isoTime, objectKey, stageName, strategy } from "./primitives.ts";
-import { caseScores, curvePoint, host } from "./result.ts";
+import { count, engine, isoTime, objectKey, positive, precision, stageName, strategy } from "./primitives.ts";
+import { caseScores, compileResult, curvePoint, host } from "./result.ts";
 
 /** null is shown as "not measured": never a copy or an estimate. */
 const measured = z.number().min(0).nullable();
@@ -20,6 +20,7 @@ export const reportRow = z.strictObject({
   batch: count.nullable(),
   volumesPerSecond: measured,
   dice: measured.describe("mean over foreground classes of the mean over cases"),
+  diceFrom: engine.optional().describe("of a training's row: the engine whose masks were scored"),
   speedUp: measured.describe("against the first measured row of its kind"),
   patchesPerSecond: measured,
   windowsPerSecond: measured,
@@ -28,6 +29,7 @@ export const reportRow = z.strictObject({
   p95Ms: measured,
   usdPer1000Volumes: measured,
   versions: z.record(z.string(), z.string()),
+  note: z.string().optional().describe("one sentence: why something is missing, or that an earlier run measured it"),
 });
 
 export const classSummary = z.strictObject({
@@ -47,7 +49,10 @@ export const report = z.strictObject({
   title: z.string(),
   version: z.string(),
   status: z.enum(["succeeded", "failed", "refused"]),
+  where: z.enum(["local", "aws"]).optional().describe("local: dollars a volume are the equivalent at pricedAs"),
+  startedAt: isoTime.optional().describe("of the first stage; absent when none left a result"),
   finishedAt: isoTime,
+  nsdToleranceMm: positive.optional(),
   cases: z.strictObject({ training: count, test: count, validation: count, quarantined: count }),
   rows: z.array(reportRow),
   segmentations: z.array(
@@ -62,6 +67,17 @@ export const report = z.strictObject({
       masksPrefix: objectKey,
     }),
   ),
+  parities: z
+    .array(
+      z.strictObject({
+        name: z.string().describe("<fold>-<strategy>-<engine>"),
+        precision,
+        buildSeconds: z.number().min(0),
+        parity: compileResult.shape.parity,
+      }),
+    )
+    .default([])
+    .describe("each engine against FP32"),
   curves: z.array(z.strictObject({ name: z.string(), points: z.array(curvePoint) })),
   quarantine: z.array(quarantineEntry),
   warnings: z.array(caseWarning.extend({ caseId: z.string().optional() })),

@@ -497,6 +497,7 @@ class InferResult(_Result):
     file_to_mask_seconds: float
     volumes_per_second: float
     window_latency: Latency
+    batch: int | None = None
     gpu_busy_percent: float | None = None
 
 
