@@ -52,6 +52,8 @@ export const report = z.strictObject({
   where: z.enum(["local", "aws"]).optional().describe("local: dollars a volume are the equivalent at pricedAs"),
   startedAt: isoTime.optional().describe("of the first stage; absent when none left a result"),
   finishedAt: isoTime,
+  elapsedSeconds: z.number().min(0).optional().describe("from the first stage's start to the last one's end"),
+  runningSeconds: z.number().min(0).optional().describe("of them, in which a stage was running: no queue, no pause"),
   nsdToleranceMm: positive.optional(),
   cases: z.strictObject({ training: count, test: count, validation: count, quarantined: count }),
   rows: z.array(reportRow),
