@@ -99,12 +99,12 @@ export const plan = z.strictObject({
   version: z.string(),
   dataset,
   cases: z.strictObject({ training: count, test: count, quarantined: count }),
-  spacingMmZyx,
-  medianShapeZyx: shapeZyx.describe("after resampling to the spacing"),
+  spacingMmZyx: spacingMmZyx.describe("target, in the image's own axes: before the transpose"),
+  medianShapeZyx: shapeZyx.describe("after resampling to the spacing, in the image's own axes: before the transpose"),
   transpose: z
     .tuple([z.int().min(0).max(2), z.int().min(0).max(2), z.int().min(0).max(2)])
-    .describe("array axis order in which arrays are kept"),
-  patch: shapeZyx,
+    .describe("array axis order in which arrays are kept: array axis i is image axis transpose[i] of z, y, x"),
+  patch: shapeZyx.describe("in the arrays' axes, after the transpose, like strides and kernels"),
   batch: z.int().min(1).describe("global"),
   network,
   normalisation: z.array(normalisation).min(1).describe("one a channel"),

@@ -5,13 +5,16 @@ export const positive = z.number().positive();
 export const count = z.int().min(0);
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits of a SHA-256");
 export const uri = z.string().regex(/^(s3|file):\/\/.+\/$/, "an s3:// or file:// URI that ends in a slash");
+/** Every character but a backslash and control characters; built from code points so that the JSON Schema's pattern,
+ * which Python's `re` reads too, needs no escape that only one of the two languages has. */
+const keyCharacters = `[ -\\[\\]-~${String.fromCodePoint(0xa0)}-${String.fromCodePoint(0x10ffff)}]`;
 export const objectKey = z
   .string()
   .min(1)
   .max(900)
   .regex(
-    /^(?!\/)(?!.*(?:^|\/)\.\.(?:\/|$))[^\\\x00-\x1f\x7f]+$/,
-    "a relative object key: no leading slash, no '..' segment, no backslash",
+    new RegExp(`^(?!/)(?!.*(?:^|/)\\.\\.(?:/|$))${keyCharacters}+$`, "u"),
+    "a relative object key: no leading slash, no '..' segment, no backslash, no control character",
   );
 export const keyPrefix = objectKey.regex(/\/$/, "a key prefix that ends in a slash");
 /** A case's name in keys, log lines and reports: never a patient's identity. */
