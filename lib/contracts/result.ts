@@ -102,6 +102,9 @@ export const compileResult = z.strictObject({
   }),
 });
 
+/** Outlines in a preview, told apart by every kind of colour vision; the report's legend names them. */
+export const previewColours = { reference: "#E69F00", prediction: "#56B4E9" } as const;
+
 /** Per class; null where the measure is undefined (reference and prediction both empty). */
 export const classScore = z.strictObject({
   class: z.string(),
@@ -119,7 +122,11 @@ export const caseScores = z.strictObject({
   windows: count,
   seconds: z.number().min(0).describe("file to mask"),
   maskKey: objectKey,
-  previewKey: objectKey.optional().describe("PNG: the slice with most of reference and prediction, both outlined"),
+  previewKey: objectKey
+    .optional()
+    .describe(
+      `PNG: the slice with most of reference and prediction, outlined in ${previewColours.reference} and ${previewColours.prediction}`,
+    ),
 });
 export const inferResult = z.strictObject({
   ...common,
