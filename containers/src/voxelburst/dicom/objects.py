@@ -1,7 +1,7 @@
 """The objects in a folder: which are slices of a volume, which are skipped by name, which condemn the case.
 
-Only headers are read. Attributes that identify somebody are not looked at, except PatientID and the UIDs that say
-what belongs together; neither is ever part of a message.
+Only headers are read. Attributes that identify somebody are not looked at, except PatientID and the UIDs that
+say what belongs together; neither is ever part of a message.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _read_header(path: Path, which: str) -> FileDataset | None:
         raise Refusal(
             "ExecutablePreamble",
             f"{which} carries the start of a program in its preamble.",
-            "Find out where the file comes from; overwrite its first 128 bytes with zeros if it is to be kept.",
+            "Find out where the file comes from; overwrite its first 128 bytes with zeros to keep it.",
             got="the magic number of an executable in the first 128 bytes",
             allowed="zeros or a TIFF header",
         )

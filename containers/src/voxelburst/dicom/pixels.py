@@ -6,7 +6,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import Decoder, get_decoder
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import UID
 
 from ..volumes.refusal import Refusal
@@ -99,7 +100,7 @@ def _is_inverted(dataset: Dataset) -> bool:
 
 
 def _inverted(stored_yx: NDArray, dataset: Dataset) -> NDArray:
-    """The stored values counted from the other end of their range: bright becomes dark (PS3.3 C.7.6.3.1.2)."""
+    """The stored values counted from the other end of their range: bright for dark (PS3.3 C.7.6.3.1.2)."""
     if stored_yx.dtype.kind == "f":
         return -stored_yx
     if stored_yx.dtype.kind == "i":

@@ -38,8 +38,8 @@ def read_series(dataset: Store, prefix: str, min_slices: int) -> Series:
         min_slices: a series with fewer is refused.
 
     Returns:
-        the volume in the slices' own grid, its affine in RAS; intensities after rescale, as integers where the
-        rescale gives integers.
+        the volume in the slices' own grid, its affine in RAS; intensities after rescale, as integers where
+        the rescale gives integers.
 
     Raises:
         Refusal: of the case; see the modules of this package for the codes.
@@ -127,9 +127,8 @@ def _one_series(dataset: Store, prefix: str) -> tuple[list[DicomObject], list[Wa
 def _without_localizers(slices: list[Slice], warnings: list[Warning]) -> list[Slice]:
     """The slices of the volume: localizers under its UID are dropped, by their type or their orientation."""
     kept = [s for s in slices if not s.is_localizer] or slices
-    facing = stacking.majority_orientation(
-        np.array([s.row for s in kept]), np.array([s.column for s in kept])
-    )
+    axes = np.array([(*s.row, *s.column) for s in kept])
+    facing = stacking.majority_orientation(axes)
     dropped = len(slices) - len(facing)
     if dropped:
         warnings.append(
@@ -183,7 +182,7 @@ def _mean_axes(slices: list[Slice]) -> tuple[NDArray[np.float64], NDArray[np.flo
 def _one_a_place(
     slices: list[Slice], places: list[list[int]], reader: PixelReader, warnings: list[Warning]
 ) -> list[int]:
-    """One slice for each place: a copy of the same voxels is dropped, other voxels at the same place refused."""
+    """One slice for each place: a copy of the same voxels is dropped, other voxels are refused."""
     if len(places) == 1 and len(slices) > 1:
         raise Refusal(
             "SlicesAtOnePlace",
@@ -252,6 +251,5 @@ def _voxels(slices: list[Slice], reader: PixelReader) -> NDArray:
             voxels_zyx = voxels_zyx.astype(np.result_type(voxels_zyx, values_yx))
         voxels_zyx[z] = values_yx
     assert voxels_zyx is not None
-    return (
-        compact(voxels_zyx, slices[0].slope, slices[0].inter) if one_scale else compact(voxels_zyx, 1.0, 0.0)
-    )
+    scale = (slices[0].slope, slices[0].inter) if one_scale else (1.0, 0.0)
+    return compact(voxels_zyx, *scale)

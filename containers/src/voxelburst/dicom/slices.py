@@ -1,4 +1,4 @@
-"""The slices of a series: place, size and scale of each frame, of classic and of enhanced multi-frame objects."""
+"""The slices of a series: place, size and scale of each frame, classic or enhanced multi-frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Slice:
     """One frame.
 
     position: of the first voxel's centre, millimetres, DICOM's LPS.
-    row, column: unit vectors of increasing column and row index (the first and last half of ImageOrientation).
+    row, column: unit vectors of increasing column and row index (the halves of ImageOrientationPatient).
     spacing: millimetres between rows and between columns.
     quantum: half the last digit that the position was written with, millimetres.
     """

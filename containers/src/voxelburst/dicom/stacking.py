@@ -1,7 +1,7 @@
 """Whether slices make a volume, and where it lies: positions in, an affine out (bad-inputs 2 to 10).
 
-Everything is measured along the slices' common normal. Jitter that rounding explains is let through; a tilt, a gap
-or two slices at one place is not, because a grid cannot hold it.
+Everything is measured along the slices' common normal. Jitter that rounding explains is let through; a tilt,
+a gap or two slices at one place is not, because a grid cannot hold it.
 
 Legend: ``positions`` are (slices, 3) in millimetres, LPS; ``along`` is a slice's coordinate on the normal.
 """
@@ -39,15 +39,17 @@ class Grid:
     affine: Affine
 
 
-def majority_orientation(rows: Vector, columns: Vector) -> list[int]:
+def majority_orientation(axes: Vector) -> list[int]:
     """The slices of the commonest orientation, in their order.
+
+    Args:
+        axes: row and column unit vectors, (slices, 6).
 
     Up to three others (a localizer under the volume's UID) are left out; more of them are refused.
 
     Raises:
         Refusal: SliceOrientationsDiffer.
     """
-    axes = np.concatenate([rows, columns], axis=1)
     groups: list[list[int]] = []
     for index, axis in enumerate(axes):
         for group in groups:
