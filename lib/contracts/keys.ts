@@ -26,10 +26,16 @@ export const keys = {
     `runs/${runId}/errors/${taskId}${index === undefined ? "" : `.${index}`}.json`,
   ingested: (runId: string, index: number) => `runs/${runId}/ingest/${index}.cases.jsonl`,
   quarantined: (runId: string, index: number) => `runs/${runId}/ingest/${index}.quarantine.jsonl`,
+  /** Below the quarantine bucket: what ingest is given as its quarantineUri, so that it knows no run's name. */
+  quarantine: (runId: string) => `${runId}/`,
   quarantineEntry: (runId: string, caseId: string) => `${runId}/${caseId}.json`,
   scores: (runId: string, taskId: string, index: number) => `runs/${runId}/infer/${taskId}.${index}.scores.jsonl`,
   masks: (runId: string, name: string) => `runs/${runId}/masks/${name}/`,
   report: (runId: string, file: "report.json" | "report.html" | "report.csv") => `runs/${runId}/report/${file}`,
+  /** SageMaker keeps this folder and the training's /opt/ml/checkpoints alike. */
+  checkpoints: (hash: string) => `train/${hash}/checkpoints/`,
+  /** Where SageMaker puts its own archive of /opt/ml/model; nothing of ours reads it. */
+  trainingArchive: (runId: string) => `runs/${runId}/sagemaker/`,
   /** A stage's result, beside its output: its existence is what makes the stage skippable. */
   outputResult: (prefix: string) => `${prefix}result.json`,
   caseRecord: (hash: string) => `ingest/${hash}/record.json`,
