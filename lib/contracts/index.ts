@@ -6,6 +6,7 @@ export * from "./manifest.ts";
 export * from "./model-folder.ts";
 export * from "./plan.ts";
 export * from "./ports.ts";
+export * from "./prices.ts";
 export * from "./primitives.ts";
 export * from "./progress.ts";
 export * from "./recipe.ts";

@@ -30,7 +30,13 @@ export interface Machine {
   gpuMemoryGiB?: number;
   cpus: number;
   memoryGiB: number;
-  /** 3x3x3 convolutions in bf16 (GPU or all cores), measured or from the table of the instance type. */
+  /**
+   * Whether bf16 convolutions are native (an Ampere or newer GPU; a processor with AMX or AVX-512 BF16). Where they are
+   * not they are emulated, about 30 times slower than fp32: plan then makes fp32 the precision and says so.
+   * @default - taken as true
+   */
+  bf16?: boolean;
+  /** 3x3x3 convolutions (GPU or all cores), in bf16 where that is native, else in fp32; measured or from a table. */
   convGflops?: number;
   /** AWS: what a GPU stage runs on. */
   instanceType?: string;
