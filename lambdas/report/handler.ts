@@ -1,0 +1,21 @@
+// report on Lambda: ports and logging; core.ts decides.
+import { Logger } from "@aws-lambda-powertools/logger";
+import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
+import middy from "@middy/core";
+import { type ReportInput, reportInput } from "../../lib/contracts/stage-io.ts";
+import { parseOrThrow } from "../../lib/contracts/validate.ts";
+import { logErrors } from "../clients/log-errors.ts";
+import { S3ObjectStore } from "../clients/s3-object-store.ts";
+import { report } from "./core.ts";
+
+const logger = new Logger();
+const store = new S3ObjectStore();
+
+export const handler = middy<ReportInput>()
+  .use(injectLambdaContext(logger))
+  .use(logErrors(logger))
+  .handler(async (event: ReportInput) => {
+    const input = parseOrThrow(reportInput, event, "the input of report", "ReportInputInvalid");
+    logger.appendKeys({ runId: input.request.runId });
+    return report(input, { store, clock: { now: () => new Date() } });
+  });

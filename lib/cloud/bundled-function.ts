@@ -1,0 +1,61 @@
+// A Lambda function from lambdas/<verb>/handler.ts, bundled by esbuild.
+import { Duration, RemovalPolicy } from "aws-cdk-lib";
+import type * as kms from "aws-cdk-lib/aws-kms";
+import * as lambda from "aws-cdk-lib/aws-lambda";
+import { NodejsFunction, OutputFormat } from "aws-cdk-lib/aws-lambda-nodejs";
+import * as logs from "aws-cdk-lib/aws-logs";
+import type * as sqs from "aws-cdk-lib/aws-sqs";
+import type { Construct } from "constructs";
+
+export interface BundledFunctionProps {
+  /** The folder below lambdas/. */
+  readonly verb: "start-run" | "plan" | "report";
+  readonly description: string;
+  readonly timeoutSeconds: number;
+  readonly memoryMiB: number;
+  /** @default - none */
+  readonly environment?: Record<string, string>;
+  /** Where an asynchronous call goes that failed three times.
+   * @default - none: the caller waits for the answer */
+  readonly deadLetterQueue?: sqs.IQueue;
+  /** @default - Lambda's own key */
+  readonly environmentEncryption?: kms.IKey;
+}
+
+const root = new URL("../../", import.meta.url).pathname;
+
+export class BundledFunction extends NodejsFunction {
+  constructor(scope: Construct, id: string, props: BundledFunctionProps) {
+    super(scope, id, {
+      entry: `${root}lambdas/${props.verb}/handler.ts`,
+      projectRoot: root,
+      depsLockFilePath: `${root}package-lock.json`,
+      handler: "handler",
+      runtime: lambda.Runtime.NODEJS_24_X,
+      architecture: lambda.Architecture.ARM_64,
+      description: props.description,
+      timeout: Duration.seconds(props.timeoutSeconds),
+      memorySize: props.memoryMiB,
+      environment: { POWERTOOLS_SERVICE_NAME: props.verb, NODE_OPTIONS: "--enable-source-maps", ...props.environment },
+      ...(props.deadLetterQueue ? { deadLetterQueue: props.deadLetterQueue } : {}),
+      ...(props.environmentEncryption ? { environmentEncryption: props.environmentEncryption } : {}),
+      logGroup: new logs.LogGroup(scope, `${id}Logs`, {
+        retention: logs.RetentionDays.THREE_MONTHS,
+        removalPolicy: RemovalPolicy.DESTROY,
+      }),
+      loggingFormat: lambda.LoggingFormat.JSON,
+      bundling: {
+        format: OutputFormat.ESM,
+        target: "node24",
+        minify: true,
+        sourceMap: true,
+        sourcesContent: false,
+        // The versions of package-lock.json, not those that the runtime happens to have.
+        bundleAwsSDK: true,
+        mainFields: ["module", "main"],
+        // Some dependencies are CommonJS inside and ask for node's modules by require.
+        banner: "import { createRequire } from 'module';const require = createRequire(import.meta.url);",
+      },
+    });
+  }
+}

@@ -1,0 +1,156 @@
+// A fleet: one instance type or family with its launch template, compute environment and queue.
+import { readFileSync } from "node:fs";
+import { Duration } from "aws-cdk-lib";
+import * as batch from "aws-cdk-lib/aws-batch";
+import * as ec2 from "aws-cdk-lib/aws-ec2";
+import * as iam from "aws-cdk-lib/aws-iam";
+import { Construct } from "constructs";
+import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
+import type { GpuInstanceType } from "./instance-types.ts";
+import { type Network, SUBNET_ADDRESSES } from "./network.ts";
+
+export interface FleetProps {
+  readonly network: Network;
+  /** For example p5.4xlarge.
+   * @default - none */
+  readonly instanceTypes?: string[];
+  /** Whole families, of which Batch picks what fits.
+   * @default - none */
+  readonly instanceClasses?: ec2.InstanceClass[];
+  readonly maxVcpus: number;
+  /** Spot instances. Not for several nodes in one job: Batch does not offer it.
+   * @default false */
+  readonly spot?: boolean;
+  /** The GPU type, when it is one: NVIDIA's image, and an EFA interface a card.
+   * @default - a CPU fleet */
+  readonly gpu?: GpuInstanceType;
+}
+
+/** NVIDIA's image unpacked is about 30 GiB and is pulled beside its layers; the AMI's own 30 GiB cannot hold it. */
+const ROOT_VOLUME_GIB = 200;
+
+export class Fleet extends Construct {
+  readonly queue: batch.JobQueue;
+  readonly launchTemplate: ec2.LaunchTemplate;
+
+  constructor(scope: Construct, id: string, props: FleetProps) {
+    super(scope, id);
+    this.checkAddresses(props);
+    this.launchTemplate = this.renderLaunchTemplate(props);
+    this.queue = new batch.JobQueue(this, "Queue", {
+      computeEnvironments: [{ computeEnvironment: this.renderComputeEnvironment(props), order: 1 }],
+      // A job that cannot start becomes a failure that the state machine reports, instead of waiting for ever.
+      jobStateTimeLimitActions: [
+        batch.JobStateTimeLimitActionsReason.INSUFFICIENT_INSTANCE_CAPACITY,
+        batch.JobStateTimeLimitActionsReason.COMPUTE_ENVIRONMENT_MAX_RESOURCE,
+        batch.JobStateTimeLimitActionsReason.JOB_RESOURCE_REQUIREMENT,
+      ].map((reason) => ({
+        reason,
+        state: batch.JobStateTimeLimitActionsState.RUNNABLE,
+        action: batch.JobStateTimeLimitActionsAction.CANCEL,
+        maxTime: Duration.seconds(CAPACITY_WAIT_SECONDS),
+      })),
+    });
+  }
+
+  private renderLaunchTemplate({ gpu, network }: FleetProps): ec2.LaunchTemplate {
+    const script = ec2.UserData.custom(readFileSync(new URL("mount-scratch.sh", import.meta.url), "utf8"));
+    // Batch adds a part of its own, so the user data has to be MIME multipart.
+    const userData = new ec2.MultipartUserData();
+    userData.addPart(ec2.MultipartBody.fromUserData(script, 'text/x-shellscript; charset="us-ascii"'));
+    const template = new ec2.LaunchTemplate(this, "LaunchTemplate", {
+      userData,
+      requireImdsv2: true,
+      // Containers are one hop further away than their instance.
+      httpPutResponseHopLimit: 2,
+      blockDevices: [
+        {
+          deviceName: "/dev/xvda",
+          volume: ec2.BlockDeviceVolume.ebs(ROOT_VOLUME_GIB, {
+            volumeType: ec2.EbsDeviceVolumeType.GP3,
+            encrypted: true,
+            deleteOnTermination: true,
+          }),
+        },
+      ],
+    });
+    if (gpu && gpu.efaCards > 0) {
+      const resource = template.node.defaultChild as ec2.CfnLaunchTemplate;
+      resource.addPropertyOverride("LaunchTemplateData.NetworkInterfaces", efaInterfaces(gpu, network.jobs));
+    }
+    return template;
+  }
+
+  private renderComputeEnvironment(props: FleetProps): batch.ManagedEc2EcsComputeEnvironment {
+    const { network, gpu, spot = false } = props;
+    const isCluster = gpu !== undefined && gpu.efaCards > 0;
+    const environment = new batch.ManagedEc2EcsComputeEnvironment(this, "ComputeEnvironment", {
+      vpc: network.vpc,
+      // A cluster placement group is in one zone, and so are its instances.
+      vpcSubnets: isCluster
+        ? { subnets: network.vpc.isolatedSubnets.slice(0, 1) }
+        : { subnets: network.vpc.isolatedSubnets },
+      securityGroups: [network.jobs],
+      instanceTypes: (props.instanceTypes ?? []).map((type) => new ec2.InstanceType(type)),
+      instanceClasses: props.instanceClasses ?? [],
+      useOptimalInstanceClasses: false,
+      images: [
+        {
+          imageType: gpu ? batch.EcsMachineImageType.ECS_AL2023_NVIDIA : batch.EcsMachineImageType.ECS_AL2023,
+        },
+      ],
+      launchTemplate: this.launchTemplate,
+      instanceRole: this.renderInstanceRole(),
+      minvCpus: 0,
+      maxvCpus: props.maxVcpus,
+      spot,
+      allocationStrategy: spot
+        ? batch.AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED
+        : batch.AllocationStrategy.BEST_FIT_PROGRESSIVE,
+      updateToLatestImageVersion: true,
+      ...(isCluster
+        ? { placementGroup: new ec2.PlacementGroup(this, "Together", { strategy: ec2.PlacementGroupStrategy.CLUSTER }) }
+        : {}),
+    });
+    // CDK leaves the version out, which means $Default: the first one for ever.
+    (environment.node.defaultChild as batch.CfnComputeEnvironment).addPropertyOverride(
+      "ComputeResources.LaunchTemplate.Version",
+      this.launchTemplate.latestVersionNumber,
+    );
+    return environment;
+  }
+
+  /** What Batch's page "ECS instance role" asks for: the agent's managed policy. Jobs have roles of their own. */
+  private renderInstanceRole(): iam.Role {
+    return new iam.Role(this, "InstanceRole", {
+      assumedBy: new iam.ServicePrincipal("ec2.amazonaws.com"),
+      managedPolicies: [iam.ManagedPolicy.fromAwsManagedPolicyName("service-role/AmazonEC2ContainerServiceforEC2Role")],
+    });
+  }
+
+  /** `efa` costs an address a card, and a job of several nodes one more interface on its first card. */
+  private checkAddresses({ gpu, maxVcpus }: FleetProps): void {
+    if (!gpu) return;
+    const nodes = Math.floor(maxVcpus / gpu.vcpus);
+    const needed = nodes * (gpu.efaCards + 1);
+    if (needed > SUBNET_ADDRESSES)
+      throw new Error(
+        `${nodes} instances with ${gpu.efaCards} EFA cards need ${needed} addresses, the subnet has ${SUBNET_ADDRESSES}: ` +
+          `lower voxelburst.maxGpuInstances to ${Math.floor(SUBNET_ADDRESSES / (gpu.efaCards + 1))} or less.`,
+      );
+  }
+}
+
+/**
+ * One EFA interface a network card, as AWS's own Batch templates for p4d and p5 have it: all of type `efa`. The primary
+ * one may not be `efa-only`, and the groups stand on each interface, never on the template.
+ */
+export function efaInterfaces(gpu: GpuInstanceType, group: ec2.ISecurityGroup): object[] {
+  return Array.from({ length: gpu.efaCards }, (_, card) => ({
+    NetworkCardIndex: card,
+    DeviceIndex: gpu.deviceIndex === "card" ? card : 0,
+    InterfaceType: "efa",
+    Groups: [group.securityGroupId],
+    DeleteOnTermination: true,
+  }));
+}

@@ -1,0 +1,85 @@
+import { Stack, type StackProps } from "aws-cdk-lib";
+import * as ecs from "aws-cdk-lib/aws-ecs";
+import * as logs from "aws-cdk-lib/aws-logs";
+import * as sns from "aws-cdk-lib/aws-sns";
+import type { Construct } from "constructs";
+import { containerImage } from "../cloud/container-image.ts";
+import type { Fleet } from "../cloud/fleet.ts";
+import { IngestTrigger } from "../cloud/ingest-trigger.ts";
+import { GPU_INSTANCE_TYPES, shareOfGpu } from "../cloud/instance-types.ts";
+import type { Network } from "../cloud/network.ts";
+import type { Settings } from "../cloud/settings.ts";
+import type { Storage } from "../cloud/storage.ts";
+import type { Machine } from "../contracts/ports.ts";
+import { Compile } from "../stages/compile.ts";
+import { Infer } from "../stages/infer.ts";
+import { Ingest } from "../stages/ingest.ts";
+import { Plan } from "../stages/plan.ts";
+import { Preprocess } from "../stages/preprocess.ts";
+import { Report } from "../stages/report.ts";
+import { Train } from "../stages/train.ts";
+import { Workflow } from "../workflow/workflow.ts";
+
+export interface WorkflowStackProps extends StackProps {
+  readonly storage: Storage;
+  readonly network: Network;
+  readonly cpu: Fleet;
+  readonly gpu: Fleet;
+  readonly settings: Settings;
+  readonly version: string;
+}
+
+/** The seven stages, the state machine that composes them, and what starts it. */
+export class WorkflowStack extends Stack {
+  readonly workflow: Workflow;
+
+  constructor(scope: Construct, id: string, props: WorkflowStackProps) {
+    super(scope, id, props);
+    const { storage, network, settings, version } = props;
+    const { buckets } = storage;
+    const type = GPU_INSTANCE_TYPES[settings.gpuInstanceType]!;
+    const size = shareOfGpu(type);
+    const machine: Machine = {
+      where: "aws",
+      instanceType: settings.gpuInstanceType,
+      gpus: type.gpus,
+      gpuName: type.gpuName,
+      gpuMemoryGiB: type.gpuMemoryGiB,
+      cpus: type.vcpus,
+      memoryGiB: type.memoryGiB,
+      engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
+    };
+    const asset = containerImage(this, "Image");
+    const batch = {
+      buckets,
+      image: ecs.ContainerImage.fromDockerImageAsset(asset),
+      logGroup: new logs.LogGroup(this, "JobLogs", { retention: logs.RetentionDays.THREE_MONTHS }),
+    };
+    const gpuStage = { ...batch, queue: props.gpu.queue, size };
+    const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
+    this.workflow = new Workflow(this, "Workflow", {
+      notifications,
+      stages: {
+        ingest: new Ingest(this, "Ingest", { ...batch, queue: props.cpu.queue }),
+        plan: new Plan(this, "Plan", { buckets, machineJson: JSON.stringify(machine) }),
+        preprocess: new Preprocess(this, "Preprocess", gpuStage),
+        train: new Train(this, "Train", {
+          buckets,
+          image: asset,
+          instanceType: settings.gpuInstanceType,
+          subnets: network.vpc.isolatedSubnets,
+          securityGroup: network.jobs,
+        }),
+        compile: new Compile(this, "Compile", gpuStage),
+        infer: new Infer(this, "Infer", gpuStage),
+        report: new Report(this, "Report", { buckets }),
+      },
+    });
+    new IngestTrigger(this, "Trigger", {
+      buckets,
+      stateMachine: this.workflow.stateMachine,
+      encryptionKey: storage.key,
+      version,
+    });
+  }
+}

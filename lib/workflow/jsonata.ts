@@ -1,0 +1,84 @@
+// The JSONata of the state machine: typed references to its variables, and the expressions that several states share.
+import type { PlanOutput, Training } from "../contracts/plan.ts";
+import type { RunRequest } from "../contracts/run-request.ts";
+import type { ReportOutput } from "../contracts/stage-io.ts";
+
+/** The text of a path into a variable. A field that the contract does not have does not compile. */
+export type Reference<T> = { readonly [K in keyof T & string]-?: Reference<NonNullable<T[K]>> } & {
+  toString(): string;
+};
+
+function reference<T>(path: string): Reference<T> {
+  return new Proxy({} as Reference<T>, {
+    get: (_target, field) =>
+      field === "toString" || field === Symbol.toPrimitive ? () => path : reference(`${path}.${String(field)}`),
+  });
+}
+
+/** The machine's variables, declared once: `request` and `plan` are set for the whole run, the others in their map. */
+export const variables = {
+  request: reference<RunRequest>("$request"),
+  plan: reference<PlanOutput>("$plan"),
+  training: reference<Training>("$training"),
+  engine: reference<Training["engines"][number]>("$engine"),
+  report: reference<ReportOutput>("$report"),
+};
+
+/** Marks an expression for Step Functions. */
+export const jsonata = (expression: string | Reference<unknown>): string => `{% ${expression} %}`;
+
+/** A JSONata string literal. */
+export const literal = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+
+/**
+ * The expression of an object key, laid out by contracts/keys.ts alone.
+ *
+ * @param build - calls a function of `keys`, passing each part that is known at run time through `part`
+ */
+export function keyExpression(build: (part: (expression: string | Reference<unknown>) => string) => string): string {
+  const parts: string[] = [];
+  // A control character is in no key, so it can mark the places.
+  const mark = "\u0001";
+  const key = build((expression) => `${mark}${parts.push(String(expression)) - 1}${mark}`);
+  return key
+    .split(mark)
+    .map((piece, index) => (index % 2 === 1 ? parts[Number(piece)]! : literal(piece)))
+    .filter((piece) => piece !== "''")
+    .join(" & ");
+}
+
+/** The URI of a key below the artefacts' root. */
+export const artefactUri = (key: string | Reference<unknown>): string => `${variables.request.artefactsUri} & ${key}`;
+
+/**
+ * What makes the name of a job unique for ever: the run, the retry of the state and the redrive of the execution.
+ * The services remember names longer than a retry waits, and SageMaker refuses one that was ever used.
+ */
+const tries =
+  "'-r' & $string($states.context.State.RetryCount) & '-d' & $string($states.context.Execution.RedriveCount)";
+
+/**
+ * Name of a Batch job, at most 128 characters of [A-Za-z0-9_-]: the longest is
+ * "infer-" (6) + fold, strategy and engine (32 + 1 + 5 + 1 + 11) + "-" (1) + the run (57) + "-r99-d999" (9) = 123.
+ * Of a run's name the last 57 characters are kept: the identity and the attempt (18) and 39 of the dataset.
+ *
+ * @param name - an expression: the stage and what it works on
+ */
+export const batchJobName = (name: string): string =>
+  jsonata(`${name} & '-' & $substring(${variables.request.runId}, -57) & ${tries}`);
+
+/**
+ * Name of a training job, at most 63 characters of [A-Za-z0-9-]: "train-" (6) + fold (10) + "-" + strategy (5) + "-" +
+ * hash (8) + "-" + identity and attempt (17) + "-r99-d999" (9) = 58. The hash keeps folds apart whose names are cut alike.
+ */
+export const trainingJobName = (): string => {
+  const { training, request } = variables;
+  const parts = [
+    `$replace($substring(${training.fold}, 0, 10), '_', '-')`,
+    training.strategy,
+    `$substring(${training.trainHash}, 0, 8)`,
+    `$substring(${request.identity}, 0, 12)`,
+    `$string(${request.attempt})`,
+  ];
+  return jsonata(`'train-' & ${parts.join(" & '-' & ")} & ${tries}`);
+};
