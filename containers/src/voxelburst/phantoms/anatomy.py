@@ -1,0 +1,208 @@
+"""A body with an organ and a lesion, in Hounsfield units, drawn slice by slice to fit any size into memory.
+
+Intensities overlap on purpose: the lesion is as dark as muscle, small structures are as bright as the organ,
+and noise and shading move all of them: no threshold finds the lesion, its place inside the organ does.
+
+Legend: ``*_zyx`` and ``*_yx`` are voxel arrays; lengths are millimetres from the volume's centre, x, y, z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vec = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+AIR_HU, FAT_HU, MUSCLE_HU, ORGAN_HU, LESION_HU, BONE_HU = -1000.0, -95.0, 52.0, 124.0, 62.0, 320.0
+ORGAN, LESION = 1, 2
+_NOISE_HU = 15.0
+_SHADING_HU = 12.0
+_TEXTURE_HU = 9.0
+_TEXTURE_MM = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """Where voxels lie: their number and spacing along x, y, z."""
+
+    shape_xyz: tuple[int, int, int]
+    spacing_xyz: tuple[float, float, float]
+
+    def coordinates(self, axis: int) -> Image:
+        n, step = self.shape_xyz[axis], self.spacing_xyz[axis]
+        return ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32)
+
+    def half_mm(self) -> Vec:
+        return np.array(self.shape_xyz) * np.array(self.spacing_xyz) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """An ellipsoid; places and sizes are shares of the volume's half extent. dent: share of its radius."""
+
+    centre: Vec
+    radii: Vec
+    hu: float
+    dent: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """One patient's structures; a second visit sees the same ones."""
+
+    body: Blob
+    organ: Blob
+    lesions: list[Blob]
+    others: list[Blob]
+    dents: Vec = field(repr=False)
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> Anatomy:
+        organ_radii = rng.uniform(0.40, 0.50, 3)
+        organ = Blob(centre=rng.uniform(-0.22, 0.22, 3), radii=organ_radii, hu=ORGAN_HU, dent=0.16)
+        lesions: list[Blob] = []
+        for _ in range(1 if rng.random() < 0.7 else 2):
+            radius = rng.uniform(0.38, 0.50) * float(organ_radii.min())
+            direction = rng.normal(size=3)
+            direction *= rng.uniform(0.25, 0.75) / np.linalg.norm(direction)
+            centre = organ.centre + direction * (organ_radii - radius)
+            apart = all(np.linalg.norm(centre - other.centre) > 2.2 * radius for other in lesions)
+            if not lesions or apart:
+                radii = radius * rng.uniform(0.85, 1.15, 3)
+                lesions.append(Blob(centre=centre, radii=radii, hu=LESION_HU, dent=0.10))
+        others = [Blob(centre=np.array([0.0, 0.62, 0.0]), radii=np.array([0.15, 0.13, 3.0]), hu=BONE_HU)]
+        for number in range(9):
+            # Small, around the organ: as bright as it, as dark as the lesion, or like a vessel between them.
+            direction = rng.normal(size=3)
+            direction /= np.linalg.norm(direction)
+            hu = (ORGAN_HU, LESION_HU, 95.0)[number % 3] + float(rng.normal(0, 6))
+            others.append(
+                Blob(
+                    centre=organ.centre + direction * (organ_radii + 0.16),
+                    radii=rng.uniform(0.07, 0.13, 3),
+                    hu=hu,
+                )
+            )
+        body = Blob(centre=np.zeros(3), radii=np.array([0.93, 0.82, 1.5]), hu=FAT_HU)
+        return Anatomy(
+            body=body, organ=organ, lesions=lesions, others=others, dents=rng.normal(size=(3, 6, 6, 6))
+        )
+
+    def at_visit(self, rng: np.random.Generator) -> Anatomy:
+        """The same patient later: lesions have grown or shrunk, the organ has moved with the breath."""
+        shift = rng.normal(0, 0.02, 3)
+        growth = float(rng.uniform(0.92, 1.12))
+        moved = [
+            Blob(centre=b.centre + shift, radii=b.radii * growth, hu=b.hu, dent=b.dent) for b in self.lesions
+        ]
+        organ = Blob(
+            centre=self.organ.centre + shift, radii=self.organ.radii, hu=self.organ.hu, dent=self.organ.dent
+        )
+        return Anatomy(body=self.body, organ=organ, lesions=moved, others=self.others, dents=self.dents)
+
+
+class _Field:
+    """A smooth random field on a lattice, interpolated linearly from coarse nodes one slice at a time."""
+
+    def __init__(self, nodes_zyx: Vec, lattice: Lattice) -> None:
+        self._nodes = nodes_zyx.astype(np.float32)
+        x, y, z = lattice.shape_xyz
+        self._weights = [
+            _interpolation(n, len_) for n, len_ in zip((z, y, x), self._nodes.shape, strict=True)
+        ]
+
+    def slice_yx(self, z: int) -> Image:
+        along_z, along_y, along_x = self._weights
+        plane = np.tensordot(along_z[z], self._nodes, axes=1)
+        return along_y @ plane @ along_x.T
+
+
+def _interpolation(voxels: int, nodes: int) -> Image:
+    """(voxels, nodes) weights of linear interpolation."""
+    where = np.linspace(0, nodes - 1, voxels)
+    left = np.minimum(where.astype(int), nodes - 2)
+    weights = np.zeros((voxels, nodes), np.float32)
+    weights[np.arange(voxels), left] = 1 - (where - left)
+    weights[np.arange(voxels), left + 1] = where - left
+    return weights
+
+
+def render(
+    anatomy: Anatomy, lattice: Lattice, rng: np.random.Generator
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Draws the image (Hounsfield units, int16) and its label (0, 1 organ, 2 lesion), both zyx."""
+    x_size, y_size, z_size = lattice.shape_xyz
+    half = lattice.half_mm()
+    z_mm = lattice.coordinates(2)
+    edge_mm = float(min(lattice.spacing_xyz))
+    shading = _Field(rng.normal(0, 1, (3, 3, 3)), lattice)
+    fine = [max(4, round(2 * h / _TEXTURE_MM)) for h in half[::-1]]
+    texture = _Field(rng.normal(0, 1, fine), lattice)
+    dents = [_Field(nodes, lattice) for nodes in anatomy.dents]
+    painter = _Painter(lattice, half, edge_mm)
+    image_zyx = np.empty((z_size, y_size, x_size), np.int16)
+    label_zyx = np.zeros((z_size, y_size, x_size), np.uint8)
+    for z in range(z_size):
+        at = float(z_mm[z])
+        hu_yx = np.full((y_size, x_size), AIR_HU, np.float32)
+        body_yx = painter.paint(hu_yx, anatomy.body, at)
+        inner = Blob(centre=anatomy.body.centre, radii=anatomy.body.radii * 0.9, hu=MUSCLE_HU)
+        inner_yx = painter.paint(hu_yx, inner, at)
+        for blob in anatomy.others:
+            painter.paint(hu_yx, blob, at, within_yx=inner_yx)
+        organ_yx = painter.paint(hu_yx, anatomy.organ, at, dents[0].slice_yx(z), within_yx=inner_yx)
+        label_zyx[z][organ_yx > 0.5] = ORGAN
+        for number, blob in enumerate(anatomy.lesions):
+            dent_yx = dents[1 + number % 2].slice_yx(z)
+            lesion_yx = painter.paint(hu_yx, blob, at, dent_yx, within_yx=organ_yx)
+            label_zyx[z][(lesion_yx > 0.5) & (organ_yx > 0.5)] = LESION
+        hu_yx += body_yx * (_TEXTURE_HU * texture.slice_yx(z) + _SHADING_HU * shading.slice_yx(z))
+        hu_yx += rng.standard_normal((y_size, x_size), np.float32) * np.float32(_NOISE_HU)
+        image_zyx[z] = np.clip(np.rint(hu_yx), -1024, 3071)
+    return image_zyx, label_zyx
+
+
+class _Painter:
+    """Lays blobs over a slice with edges one voxel soft, as partial volume makes them."""
+
+    def __init__(self, lattice: Lattice, half_mm: Vec, edge_mm: float) -> None:
+        self._x = lattice.coordinates(0)[None, :]
+        self._y = lattice.coordinates(1)[:, None]
+        self._half = half_mm
+        self._edge = edge_mm
+
+    def paint(
+        self,
+        hu_yx: Image,
+        blob: Blob,
+        z_mm: float,
+        dent_yx: Image | None = None,
+        within_yx: Image | None = None,
+    ) -> Image:
+        """Paints in place and returns the share of each voxel that the blob covers."""
+        centre, radii = blob.centre * self._half, blob.radii * self._half
+        depth = (z_mm - centre[2]) / radii[2]
+        cover = np.zeros_like(hu_yx)
+        if abs(depth) > 1 + 4 * blob.dent + self._edge / radii[2]:
+            return cover
+        # Only the rows and columns that the blob can reach.
+        reach = 1 + 4 * blob.dent + self._edge / radii.min()
+        rows, columns = (
+            slice(*np.searchsorted(axis.ravel(), [c - reach * r, c + reach * r]))
+            for axis, c, r in ((self._y, centre[1], radii[1]), (self._x, centre[0], radii[0]))
+        )
+        squared = ((self._x[:, columns] - centre[0]) / radii[0]) ** 2
+        squared = squared + ((self._y[rows] - centre[1]) / radii[1]) ** 2 + depth**2
+        distance = np.sqrt(squared, dtype=np.float32) - 1
+        if dent_yx is not None:
+            distance += np.float32(blob.dent) * dent_yx[rows, columns]
+        part = np.clip(0.5 - distance * np.float32(radii.min() / self._edge), 0, 1)
+        if within_yx is not None:
+            part = np.minimum(part, within_yx[rows, columns])
+        inside = hu_yx[rows, columns]
+        inside += part * (np.float32(blob.hu) - inside)
+        cover[rows, columns] = part
+        return cover
