@@ -91,8 +91,7 @@ class Store:
         """A path to read the object from; do not write to it."""
         if self.is_local:
             return self._path(key)
-        name = hashlib.sha256(f"{self.root_uri}{key}".encode()).hexdigest()[:16]
-        path = self._scratch / "voxelburst" / name / key.rsplit("/", 1)[-1]
+        path = self._copy(key)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             staged = path.with_name(f".read-{path.name}-{os.getpid()}")
@@ -103,8 +102,12 @@ class Store:
             staged.replace(path)
         return path
 
+    def _copy(self, key: str) -> Path:
+        name = hashlib.sha256(f"{self.root_uri}{key}".encode()).hexdigest()[:16]
+        return self._scratch / "voxelburst" / name / key.rsplit("/", 1)[-1]
+
     def scratch(self, key: str) -> Path:
-        """A new path, on the store's own disk where it is local, for a file that is then uploaded to ``key``."""
+        """A new path, on the store's own disk if that is local, for a file to be uploaded to ``key``."""
         if self.is_local:
             path = self._path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +128,23 @@ class Store:
         except FileNotFoundError:
             return []
         return sorted(e["name"].rsplit("/", 1)[-1] for e in entries if e["type"] == "file")
+
+    def tree(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix that ends in a slash, at any depth, sorted."""
+        if self.is_local:
+            folder = self._path(prefix)
+            found = [Path(at) / name for at, _, names in os.walk(folder) for name in names]
+            return sorted(f"{prefix}{path.relative_to(folder).as_posix()}" for path in found)
+        try:
+            entries = self._fs.find(f"{self._prefix}/{prefix}".rstrip("/"))
+        except FileNotFoundError:
+            return []
+        return sorted(name[len(self._prefix) + 1 :] for name in entries)
+
+    def forget(self, key: str) -> None:
+        """Removes the copy that ``local(key)`` may have made; the object itself stays."""
+        if not self.is_local:
+            self._copy(key).unlink(missing_ok=True)
 
     def read_json(self, key: str) -> Any:
         return json.loads(self.read(key))

@@ -92,24 +92,24 @@ def quietly() -> Iterator[None]:
 
 
 def read_folder(dataset: Store, prefix: str) -> Folder:
-    """Reads the headers of all objects directly below a prefix.
+    """Reads the headers of all objects below a prefix, at any depth: archives nest studies and series.
 
     Raises:
         Refusal: DicomMissing, ExecutablePreamble, DicomUnreadable, BurnedInAnnotation.
     """
-    names = [name for name in dataset.names(prefix) if not name.startswith(".")]
-    if not names:
+    keys = [key for key in dataset.tree(prefix) if not key.rsplit("/", 1)[-1].startswith(".")]
+    if not keys:
         raise Refusal(
             "ImageMissing",
             "The folder of DICOM that dataset.json names is empty or does not exist.",
-            "Upload the series' files directly into that folder, or correct its path in dataset.json.",
+            "Upload the series' files into that folder, or correct its path in dataset.json.",
             got="no objects",
             allowed="the files of one series",
         )
     folder = Folder()
-    for number, name in enumerate(names, start=1):
-        path = dataset.local(f"{prefix}{name}")
-        header = _read_header(path, f"File {number} of {len(names)} (by name)")
+    for number, key in enumerate(keys, start=1):
+        path = dataset.local(key)
+        header = _read_header(path, f"File {number} of {len(keys)} (by name)")
         if header is None:
             folder.skipped["file that is not DICOM"] += 1
             continue
@@ -120,7 +120,7 @@ def read_folder(dataset: Store, prefix: str) -> Folder:
         if str(header.get("BurnedInAnnotation", "")).strip().upper() == "YES":
             raise Refusal(
                 "BurnedInAnnotation",
-                f"File {number} of {len(names)} (by name) says that text is burned into its pixels.",
+                f"File {number} of {len(keys)} (by name) says that text is burned into its pixels.",
                 "Give the series without annotations: burned-in text may name the patient.",
                 got="BurnedInAnnotation YES",
                 allowed="NO, or absent",

@@ -61,6 +61,8 @@ def run(task: IngestTask, stage: Stage) -> IngestResult:
             progress.update(position, f"{case.case_id} is refused: {refusal.code}")
         except OSError as error:
             raise _without_path(error, case.case_id) from None
+        finally:
+            _forget(stage.dataset, case)
     index = stage.index or 0
     cases_key = f"{task.run_prefix}ingest/{index}.cases.jsonl"
     quarantine_key = f"{task.run_prefix}ingest/{index}.quarantine.jsonl"
@@ -76,6 +78,15 @@ def run(task: IngestTask, stage: Stage) -> IngestResult:
         cases_key=cases_key,
         quarantine_key=quarantine_key,
     )
+
+
+def _forget(dataset: Store, case: IngestCase) -> None:
+    """Removes copies of the case's objects from the scratch disk, which would fill up with them."""
+    if dataset.is_local:
+        return
+    for item in [*case.images, *([case.label] if case.label else [])]:
+        for key in dataset.tree(item.key) if item.key.endswith("/") else [item.key]:
+            dataset.forget(key)
 
 
 def _is_complete(artefacts: Store, record_key: str, case: IngestCase) -> bool:
