@@ -1,0 +1,255 @@
+// batch:submitJob.sync on one machine: a job, or the children of an array, as processes; results in DescribeJobs' shape.
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import { stageName } from "../contracts/index.ts";
+import { ERROR, StatesError } from "./asl/errors.ts";
+import type { TaskRequest } from "./asl/ports.ts";
+import { type ChildEnd, runChild } from "./child.ts";
+import { argumentsOf, type JobHost, type JsonRecord, jobSignal, sdkMetadata } from "./job-host.ts";
+import { fanOut } from "./slots.ts";
+
+const retryStrategy = z.looseObject({
+  Attempts: z.int().min(1).max(10).optional(),
+  EvaluateOnExit: z
+    .array(
+      z.looseObject({
+        OnStatusReason: z.string().optional(),
+        OnReason: z.string().optional(),
+        OnExitCode: z.string().optional(),
+        Action: z.string().regex(/^(RETRY|EXIT)$/i),
+      }),
+    )
+    .max(5)
+    .optional(),
+});
+/** Fields and ranges of SubmitJob that a mistake in the state machine would break on AWS too. */
+const submissionOf = z.looseObject({
+  JobName: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/),
+  JobDefinition: z.string().min(1),
+  JobQueue: z.string().min(1),
+  ArrayProperties: z.looseObject({ Size: z.int().min(2).max(10_000).optional() }).optional(),
+  ContainerOverrides: z.looseObject({
+    Command: z.array(z.string()).min(1),
+    Environment: z.array(z.looseObject({ Name: z.string(), Value: z.string() })).default([]),
+  }),
+  RetryStrategy: retryStrategy.optional(),
+  Timeout: z.looseObject({ AttemptDurationSeconds: z.int().min(60).optional() }).optional(),
+});
+type Submission = z.infer<typeof submissionOf>;
+
+interface Attempt {
+  Container: { ExitCode?: number; LogStreamName: string; Reason?: string };
+  StartedAt: number;
+  StoppedAt: number;
+  StatusReason: string;
+}
+
+interface Child {
+  Status: "SUCCEEDED" | "FAILED";
+  StatusReason?: string;
+  Attempts: Attempt[];
+}
+
+const clientError = (cause: string) => new StatesError("Batch.ClientException", `${cause} (Service: AWSBatch)`);
+
+/**
+ * @returns the job as DescribeJobs gives it, in Step Functions' PascalCase
+ * @throws StatesError States.TaskFailed with that as Cause when the job failed; Batch.ClientException for a bad request
+ */
+export async function submitJob(request: TaskRequest, host: JobHost): Promise<JsonRecord> {
+  const parsed = submissionOf.safeParse(argumentsOf(request));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw clientError(`${issue?.path.join(".")}: ${issue?.message}`);
+  }
+  const submission = parsed.data;
+  const { JobName } = submission;
+  const JobId = randomUUID();
+  const CreatedAt = Date.now();
+  const about = {
+    JobArn: `arn:aws:batch:local:000000000000:job/${JobId}`,
+    JobId,
+    JobName,
+    JobQueue: submission.JobQueue,
+    JobDefinition: submission.JobDefinition,
+    CreatedAt,
+  };
+  if (!host.run.claimJob(JobName, { ...about, Status: "SUBMITTED" }))
+    throw clientError(`A job of this run already has the name ${JobName}.`);
+  await request.submitted({ JobArn: about.JobArn, JobId, JobName, ...sdkMetadata });
+
+  const size = submission.ArrayProperties?.Size;
+  const children = await runChildren(submission, JobId, size, request, host);
+  const describe = size === undefined ? describePlain(children[0]!) : describeArray(children);
+  const times = children.flatMap((child) => child.Attempts);
+  const detail = {
+    ...about,
+    ...describe,
+    StartedAt: Math.min(...times.map((attempt) => attempt.StartedAt), Date.now()),
+    StoppedAt: Math.max(...times.map((attempt) => attempt.StoppedAt), CreatedAt),
+    RetryStrategy: {
+      Attempts: submission.RetryStrategy?.Attempts ?? 1,
+      EvaluateOnExit: submission.RetryStrategy?.EvaluateOnExit ?? [],
+    },
+    ...(submission.Timeout ? { Timeout: submission.Timeout } : {}),
+    DependsOn: [],
+    Parameters: {},
+    Tags: {},
+    PlatformCapabilities: [],
+    Container: {
+      Command: submission.ContainerOverrides.Command,
+      Environment: submission.ContainerOverrides.Environment,
+      ...("Container" in describe ? describe.Container : {}),
+    },
+  };
+  host.run.recordJob(JobName, size === undefined ? detail : { ...detail, Children: children });
+  if (detail.Status === "FAILED") throw new StatesError(ERROR.taskFailed, JSON.stringify(detail));
+  return detail;
+}
+
+function describePlain({ Status, StatusReason, Attempts }: Child) {
+  const last = Attempts.at(-1);
+  return {
+    Status,
+    ...(StatusReason === undefined ? {} : { StatusReason }),
+    Attempts: Attempts as unknown as JsonRecord[],
+    Container: { ...last?.Container },
+  };
+}
+
+/** An array's parent carries counts, not its children's reasons: as on AWS. */
+function describeArray(children: readonly Child[]) {
+  const count = (status: string) => children.filter((child) => child.Status === status).length;
+  const failed = count("FAILED");
+  return {
+    Status: failed > 0 ? "FAILED" : "SUCCEEDED",
+    ...(failed > 0 ? { StatusReason: "Array Child Job failed" } : {}),
+    Attempts: [],
+    ArrayProperties: {
+      Size: children.length,
+      StatusSummary: {
+        STARTING: 0,
+        FAILED: failed,
+        RUNNING: 0,
+        SUCCEEDED: count("SUCCEEDED"),
+        RUNNABLE: 0,
+        SUBMITTED: 0,
+        PENDING: 0,
+      },
+    },
+  };
+}
+
+async function runChildren(
+  submission: Submission,
+  jobId: string,
+  size: number | undefined,
+  request: TaskRequest,
+  host: JobHost,
+): Promise<Child[]> {
+  const { Command: command, Environment } = submission.ContainerOverrides;
+  const stage = stageName.safeParse(command[0]).data;
+  const onGpus = stage !== "ingest" && host.slots.capacity.gpuIds.length > 0;
+  const memoryMiB = await host.memoryMiBOf(stage);
+  const { atOnce, cpusEach } = fanOut(size ?? 1, memoryMiB, onGpus, host.slots.capacity);
+  using stop = jobSignal(request.signal, host.closing);
+  const { signal } = stop;
+
+  const runOne = async (index: number | undefined): Promise<Child> => {
+    const attempts: Attempt[] = [];
+    const most = submission.RetryStrategy?.Attempts ?? 1;
+    const logStream = index === undefined ? submission.JobName : `${submission.JobName}.${index}`;
+    for (;;) {
+      if (signal.aborted) return { Status: "FAILED", StatusReason: "Terminated by the engine", Attempts: attempts };
+      let end: ChildEnd;
+      try {
+        using lease = await host.slots.acquire({ cpus: cpusEach, gpus: onGpus ? 1 : 0, memoryMiB }, signal);
+        end = await runChild({
+          python: host.python,
+          args: [...host.entry, ...command],
+          cwd: host.run.folder,
+          env: host.environment(cpusEach, lease.gpuIds, {
+            AWS_BATCH_JOB_ID: index === undefined ? jobId : `${jobId}:${index}`,
+            AWS_BATCH_JOB_ATTEMPT: String(attempts.length + 1),
+            AWS_BATCH_JQ_NAME: submission.JobQueue,
+            ...(index === undefined
+              ? {}
+              : { AWS_BATCH_JOB_ARRAY_INDEX: String(index), AWS_BATCH_JOB_ARRAY_SIZE: String(size) }),
+            ...Object.fromEntries(Environment.map(({ Name, Value }) => [Name, Value])),
+          }),
+          logFile: host.run.logFile(logStream),
+          timeoutSeconds: submission.Timeout?.AttemptDurationSeconds,
+          signal,
+          onProgress: host.onProgress,
+        });
+      } catch (error) {
+        if (error === signal.reason) continue;
+        throw error;
+      }
+      const attempt = describeAttempt(end, logStream);
+      attempts.push(attempt);
+      if (end.error) host.onError(end.error);
+      if (end.exitCode === 0) return { Status: "SUCCEEDED", Attempts: attempts };
+      const again = attempts.length < most && end.endedBy === "itself" && isRetried(attempt, submission.RetryStrategy);
+      if (!again) return { Status: "FAILED", StatusReason: attempt.StatusReason, Attempts: attempts };
+    }
+  };
+  return size === undefined
+    ? [await runOne(undefined)]
+    : settleAll(
+        Array.from({ length: size }, (_, index) => index),
+        atOnce,
+        runOne,
+      );
+}
+
+/** A failed child does not stop the others, as on AWS; an error of the engine itself does, once they have ended. */
+async function settleAll(
+  indices: readonly number[],
+  atOnce: number,
+  runOne: (index: number) => Promise<Child>,
+): Promise<Child[]> {
+  const children = new Array<Child>(indices.length);
+  let next = 0;
+  const work = async () => {
+    for (let at = next++; at < indices.length; at = next++) children[at] = await runOne(indices[at]!);
+  };
+  const ends = await Promise.allSettled(Array.from({ length: atOnce }, work));
+  const broken = ends.find((end) => end.status === "rejected");
+  if (broken) throw broken.reason;
+  return children;
+}
+
+function describeAttempt(end: ChildEnd, logStream: string): Attempt {
+  const reasons = {
+    itself: "Essential container in task exited",
+    timeout: "Job attempt duration exceeded timeout",
+    cancel: "Terminated by the engine",
+  };
+  return {
+    Container: {
+      ExitCode: end.exitCode,
+      LogStreamName: logStream,
+      ...(end.outOfMemory ? { Reason: "OutOfMemoryError: Container killed due to memory usage" } : {}),
+    },
+    StartedAt: end.startedAt.getTime(),
+    StoppedAt: end.stoppedAt.getTime(),
+    StatusReason: reasons[end.endedBy],
+  };
+}
+
+/** Batch's evaluateOnExit: the first rule whose patterns all match decides; without a match the attempt is repeated. */
+function isRetried(attempt: Attempt, strategy: Submission["RetryStrategy"]): boolean {
+  const rules = strategy?.EvaluateOnExit ?? [];
+  const rule = rules.find(
+    (one) =>
+      matches(one.OnStatusReason, attempt.StatusReason) &&
+      matches(one.OnReason, attempt.Container.Reason ?? "") &&
+      matches(one.OnExitCode, String(attempt.Container.ExitCode ?? "")),
+  );
+  return rule === undefined || rule.Action.toUpperCase() === "RETRY";
+}
+
+/** Patterns may end in an asterisk. */
+const matches = (pattern: string | undefined, text: string): boolean =>
+  pattern === undefined || (pattern.endsWith("*") ? text.startsWith(pattern.slice(0, -1)) : text === pattern);

@@ -1,0 +1,161 @@
+// One process of a stage: started through the launcher, its lines read, its limits enforced.
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ErrorDocument, errorDocument, type ProgressEvent, progressEvent } from "../contracts/index.ts";
+import { diskError } from "./disk-error.ts";
+
+const launcher = fileURLToPath(new URL("launcher.py", import.meta.url));
+
+/** What a stopped stage gets to write its checkpoint: Batch's and SageMaker's own grace is 30 and 120 s. */
+const GRACE_MS = 20_000;
+/** setTimeout counts in a signed 32-bit integer and fires at once above it. */
+const LONGEST_TIMER_MS = 2_147_483_647;
+
+export interface ChildSpec {
+  python: string;
+  /** After the interpreter: ["-m", "voxelburst", "ingest", ...]. */
+  args: readonly string[];
+  cwd: string;
+  env: NodeJS.ProcessEnv;
+  logFile: string;
+  /** Ended after so many seconds. */
+  timeoutSeconds?: number;
+  /** What it gets to end by itself then. @default 0, as in Batch */
+  timeoutGraceMs?: number;
+  signal: AbortSignal;
+  onProgress(event: ProgressEvent): void;
+}
+
+export interface ChildEnd {
+  exitCode: number;
+  endedBy: "itself" | "timeout" | "cancel";
+  startedAt: Date;
+  stoppedAt: Date;
+  /** Whether the kernel killed a process for lack of memory while this one ran and died of SIGKILL. */
+  outOfMemory: boolean;
+  /** The last error document on its stdout. */
+  error?: ErrorDocument;
+}
+
+/**
+ * Runs a process to its end. It never throws for what the process does.
+ *
+ * @throws VoxelburstError DiskFull when the log cannot be written
+ */
+export function runChild(spec: ChildSpec): Promise<ChildEnd> {
+  let log: number;
+  try {
+    mkdirSync(path.dirname(spec.logFile), { recursive: true });
+    log = openSync(spec.logFile, "a");
+  } catch (error) {
+    return Promise.reject(diskError(error, "the run's data"));
+  }
+  const startedAt = new Date();
+  const oomBefore = oomKills();
+  // A session of its own: Ctrl-C on the terminal reaches the engine alone, which then decides.
+  const child = spawn(spec.python, ["-I", "-S", launcher, String(process.pid), spec.python, ...spec.args], {
+    cwd: spec.cwd,
+    env: spec.env,
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let endedBy: ChildEnd["endedBy"] = "itself";
+  let errorDocumentSeen: ErrorDocument | undefined;
+  let logError: unknown;
+
+  const write = (chunk: string | Uint8Array) => {
+    if (logError) return;
+    try {
+      if (typeof chunk === "string") writeSync(log, chunk);
+      else writeSync(log, chunk);
+    } catch (error) {
+      logError = error;
+      child.kill("SIGUSR1");
+    }
+  };
+  const readLine = (line: string) => {
+    if (!line.startsWith('{"type"')) return;
+    const event = parse(line);
+    if (event.progress) spec.onProgress(event.progress);
+    else if (event.error) errorDocumentSeen = event.error;
+  };
+  let rest = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    write(text);
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) readLine(line);
+  });
+  child.stderr.on("data", (chunk: Uint8Array) => write(chunk));
+
+  return new Promise((resolve, reject) => {
+    const timers: NodeJS.Timeout[] = [];
+    const end = (why: "timeout" | "cancel", graceMs: number) => {
+      endedBy = why;
+      if (graceMs > 0) child.kill("SIGTERM");
+      timers.push(setTimeout(() => child.kill("SIGUSR1"), graceMs));
+    };
+    const cancel = () => end("cancel", GRACE_MS);
+    if (spec.timeoutSeconds !== undefined)
+      timers.push(
+        setTimeout(
+          () => {
+            endedBy = "timeout";
+            child.kill("SIGUSR1");
+          },
+          Math.min(spec.timeoutSeconds * 1000, LONGEST_TIMER_MS),
+        ),
+      );
+    if (spec.signal.aborted) cancel();
+    else spec.signal.addEventListener("abort", cancel, { once: true });
+
+    const finish = () => {
+      for (const timer of timers) clearTimeout(timer);
+      spec.signal.removeEventListener("abort", cancel);
+      closeSync(log);
+    };
+    child.once("error", (error) => {
+      finish();
+      reject(error);
+    });
+    // "close" comes after the pipes' last byte, which the launcher makes sure of by leaving no process behind.
+    child.once("close", (code, signal) => {
+      finish();
+      if (logError) return reject(diskError(logError, "the run's data"));
+      const exitCode = code ?? 128 + (signal === "SIGKILL" ? 9 : 15);
+      resolve({
+        exitCode,
+        endedBy,
+        startedAt,
+        stoppedAt: new Date(),
+        outOfMemory: exitCode === 137 && endedBy === "itself" && oomKills() > oomBefore,
+        error: errorDocumentSeen,
+      });
+    });
+  });
+}
+
+function parse(line: string): { progress?: ProgressEvent; error?: ErrorDocument } {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return {};
+  }
+  const progress = progressEvent.safeParse(value);
+  if (progress.success) return { progress: progress.data };
+  const { type, ...document } = value as { type: string };
+  const error = type === "error" ? errorDocument.safeParse(document) : undefined;
+  return error?.success ? { error: error.data } : {};
+}
+
+/** Processes that the kernel killed for memory since boot; 0 where it does not say. */
+function oomKills(): number {
+  try {
+    return Number(/^oom_kill (\d+)$/m.exec(readFileSync("/proc/vmstat", "utf8"))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,46 @@
+// lambda:invoke in this process: the core of a lambda behind the name that the state machine gives it.
+import { StatesError } from "./asl/errors.ts";
+import type { TaskRequest } from "./asl/ports.ts";
+import { argumentsOf, type JsonRecord, sdkMetadata } from "./job-host.ts";
+
+/** A lambda's core with its ports bound. */
+export type LambdaFunction = (payload: unknown) => Promise<unknown>;
+
+/**
+ * @param functions - by a word of the function's name: {plan: ...} answers to PlanFunction...
+ * @throws StatesError named as the error that the function threw, with Lambda's {errorType, errorMessage, trace} as Cause
+ */
+export async function invokeFunction(
+  request: TaskRequest,
+  functions: Readonly<Record<string, LambdaFunction>>,
+): Promise<JsonRecord> {
+  const { FunctionName, Payload = null } = argumentsOf(request);
+  const bound = functionNamed(FunctionName, functions);
+  if (!bound) throw new StatesError("Lambda.ResourceNotFoundException", `Function not found: ${String(FunctionName)}`);
+  // Through JSON, as a function on AWS gets and gives it: what does not survive that must not work here either.
+  const payload: unknown = JSON.parse(JSON.stringify(Payload));
+  try {
+    const answer = await bound(payload);
+    return {
+      ExecutedVersion: "$LATEST",
+      Payload: answer === undefined ? null : JSON.parse(JSON.stringify(answer)),
+      StatusCode: 200,
+      ...sdkMetadata,
+    };
+  } catch (error) {
+    const thrown = error instanceof Error ? error : new Error(String(error));
+    const trace = (thrown.stack ?? "").split("\n");
+    throw new StatesError(thrown.name, JSON.stringify({ errorType: thrown.name, errorMessage: thrown.message, trace }));
+  }
+}
+
+/** The function whose word the name contains: logical names are made of the path of a construct. */
+export function functionNamed(
+  name: unknown,
+  functions: Readonly<Record<string, LambdaFunction>>,
+): LambdaFunction | undefined {
+  if (typeof name !== "string") return undefined;
+  const last = name.split(":").filter(Boolean).at(-1)!.toLowerCase();
+  const words = Object.keys(functions).filter((word) => last.includes(word.toLowerCase()));
+  return words.length === 1 ? functions[words[0]!] : undefined;
+}

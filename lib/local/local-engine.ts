@@ -1,0 +1,163 @@
+// Conducts a claimed run: the interpreter executes the state machine, and this machine does the tasks.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { plan } from "../../lambdas/plan/core.ts";
+import { report } from "../../lambdas/report/core.ts";
+import {
+  type Clock,
+  type ErrorDocument,
+  ingestCase,
+  keys,
+  type Machine,
+  type ObjectStore,
+  type ProgressEvent,
+  parseOrThrow,
+  planInput,
+  plan as planSchema,
+  type RunRequest,
+  readJson,
+  readJsonLines,
+  reportInput,
+  type StageName,
+  trainTask,
+  under,
+  VoxelburstError,
+} from "../contracts/index.ts";
+import { type ExecutionResult, runExecution } from "./asl/execution.ts";
+import type { HistoryEvent } from "./asl/history-event.ts";
+import { isMissing } from "./disk-error.ts";
+import type { ClaimedRun } from "./executions.ts";
+import type { LambdaFunction } from "./function-call.ts";
+import { childEnvironment } from "./job-host.ts";
+import { gpuIds } from "./machine.ts";
+import { Slots } from "./slots.ts";
+import { ingestMemoryMiB } from "./stage-memory.ts";
+import { bindTasks, checkResources } from "./task-bindings.ts";
+
+const workflowFile = fileURLToPath(new URL("../workflow/workflow.asl.json", import.meta.url));
+
+/** What is left to the system and to the engine itself. */
+const SHARE_OF_MEMORY = 0.9;
+/** Of a stage that no plan has an estimate for. */
+const UNKNOWN_STAGE_MIB = 4096;
+
+/** The text of the state machine that AWS executes too. @throws VoxelburstError WorkflowMissing */
+export function readWorkflow(file = workflowFile): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    throw new VoxelburstError(
+      "WorkflowMissing",
+      "lib/workflow/workflow.asl.json is not there.",
+      "Write it with `npm run build`.",
+      { cause: error },
+    );
+  }
+}
+
+/** Told what happens, as it happens. */
+export interface RunObserver {
+  onHistory(event: HistoryEvent): void;
+  onProgress(event: ProgressEvent): void;
+  onError(error: ErrorDocument): void;
+  onNotice(notice: { subject?: string; message: string }): void;
+}
+
+export interface EnginePorts {
+  store: ObjectStore;
+  clock: Clock;
+  machine: Machine;
+  python: string;
+  /** @default ["-m", "voxelburst"] */
+  entry?: readonly string[];
+  pseudonymKey: string;
+  observer: RunObserver;
+  /** Aborting it cancels the run and its jobs. */
+  signal: AbortSignal;
+  /** @default the cores of the lambdas */
+  functions?: Readonly<Record<string, LambdaFunction>>;
+}
+
+const coresOf = (ports: EnginePorts): Readonly<Record<string, LambdaFunction>> => ({
+  plan: (input) => plan(parseOrThrow(planInput, input, "the input of plan", "PlanInputInvalid"), ports),
+  report: (input) => report(parseOrThrow(reportInput, input, "the input of report", "ReportInputInvalid"), ports),
+});
+
+/**
+ * Runs the claimed run to its end, or on from where its history stops. The lock is released whatever happens.
+ *
+ * @throws VoxelburstError DiskFull and other failures of the engine itself; the run can then be resumed
+ */
+export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promise<ExecutionResult> {
+  const { folder, request } = claimed;
+  using _lock = claimed.lock;
+  const definition: unknown = JSON.parse(folder.definition ?? "null");
+  const functions = ports.functions ?? coresOf(ports);
+  checkResources(definition, functions);
+  const closing = new AbortController();
+  let broken: unknown;
+  const tasks = bindTasks(
+    {
+      run: folder,
+      store: ports.store,
+      slots: new Slots({
+        cpus: ports.machine.cpus,
+        gpuIds: gpuIds(ports.machine.gpus),
+        memoryMiB: ports.machine.memoryGiB * 1024 * SHARE_OF_MEMORY,
+      }),
+      python: ports.python,
+      entry: ports.entry ?? ["-m", "voxelburst"],
+      functions,
+      closing: closing.signal,
+      memoryMiBOf: (stage) => memoryOf(stage, request, ports.store),
+      gpusOf: (taskUri) => gpusOf(taskUri, ports.store),
+      environment: (cpus, ids, variables) =>
+        childEnvironment(folder, cpus, ids, { VOXELBURST_PSEUDONYM_KEY: ports.pseudonymKey, ...variables }),
+      onProgress(event) {
+        folder.appendProgress(event);
+        ports.observer.onProgress(event);
+      },
+      onError: (error) => ports.observer.onError(error),
+      onNotice: (notice) => ports.observer.onNotice(notice),
+    },
+    (error) => {
+      broken ??= error;
+    },
+  );
+  try {
+    const result = await runExecution({
+      definition,
+      input: JSON.parse(JSON.stringify(request)),
+      name: request.runId,
+      tasks: tasks.run,
+      // The workflow passes keys; no state of it reads its items from S3.
+      s3: { getObject: () => Promise.reject(new Error("There is no S3 on one machine.")) },
+      sink(event) {
+        folder.appendHistory(event);
+        ports.observer.onHistory(event);
+      },
+      history: claimed.history,
+      signal: ports.signal,
+    });
+    if (result.status === "FAILED" && broken !== undefined) throw broken;
+    return result;
+  } finally {
+    closing.abort();
+    await tasks.settled();
+    folder.close();
+  }
+}
+
+async function memoryOf(stage: StageName | undefined, request: RunRequest, store: ObjectStore): Promise<number> {
+  const at = (key: string) => under(request.artefactsUri, key);
+  if (stage === "ingest")
+    return ingestMemoryMiB(await readJsonLines(store, at(keys.taskCases(request.runId, "ingest")), ingestCase));
+  const planned = await readJson(store, at(keys.plan(request.runId)), planSchema);
+  const estimate = planned.estimate.stages.find((one) => one.stage === stage);
+  return estimate ? Math.max(estimate.memoryGiB * 1024, 1) : UNKNOWN_STAGE_MIB;
+}
+
+async function gpusOf(taskUri: string | undefined, store: ObjectStore): Promise<number> {
+  return taskUri === undefined ? 0 : (await readJson(store, taskUri, trainTask)).gpus;
+}

@@ -1,0 +1,165 @@
+// What this machine is: processors, memory, GPUs, and what its Python environment can do with them.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, totalmem } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { hashOf, type Machine, VoxelburstError } from "../contracts/index.ts";
+import { checkout, type Home } from "./home.ts";
+
+const probeScript = fileURLToPath(new URL("machine-probe.py", import.meta.url));
+
+const probeAnswer = z.object({
+  python: z.string(),
+  missing: z.array(z.string()),
+  torch: z.string().optional(),
+  engines: z.array(z.string()),
+  gpus: z.array(z.object({ name: z.string(), memoryGiB: z.number() })),
+  bf16: z.boolean().optional(),
+  convGflops: z.number().optional(),
+});
+export type ProbeAnswer = z.infer<typeof probeAnswer>;
+
+const SET_UP = "Run `npm run setup` in the checkout.";
+
+/** @throws VoxelburstError PythonEnvironmentMissing */
+export function findPython(root = checkout): string {
+  const python = path.join(root, ".venv", "bin", "python");
+  if (existsSync(python)) return python;
+  throw new VoxelburstError(
+    "PythonEnvironmentMissing",
+    "The Python environment .venv is not there, or its interpreter is gone.",
+    SET_UP,
+    { got: "no .venv/bin/python" },
+  );
+}
+
+export interface NvidiaGpu {
+  name: string;
+  memoryMiB: number;
+  driver: string;
+}
+
+/** GPUs that the driver sees; none where there is no nvidia-smi. */
+export function nvidiaGpus(): NvidiaGpu[] {
+  const query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"];
+  const answer = spawnSync("nvidia-smi", query, { encoding: "utf8", timeout: 20_000 });
+  if (answer.status !== 0) return [];
+  return answer.stdout
+    .trim()
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => {
+      const [name = "", memory = "0", driver = ""] = line.split(",").map((part) => part.trim());
+      return { name, memoryMiB: Number(memory), driver };
+    });
+}
+
+/** In MiB, of this machine or of the container that limits it. */
+export function memoryMiB(): number {
+  const limit = process.constrainedMemory();
+  return Math.floor(Math.min(totalmem(), limit > 0 ? limit : Number.POSITIVE_INFINITY) / 2 ** 20);
+}
+
+/**
+ * What the environment answers; asked once, and again when its packages, the GPUs or the processors change.
+ *
+ * @throws VoxelburstError PythonPackageMissing, naming the packages, or PythonEnvironmentBroken
+ */
+export async function probe(home: Home, python: string): Promise<ProbeAnswer> {
+  const file = path.join(home.cache, "machine.json");
+  const key = hashOf({
+    packages: packagesState(python),
+    script: readFileSync(probeScript, "utf8"),
+    processor: cpus()[0]?.model,
+    cpus: availableParallelism(),
+    gpus: nvidiaGpus(),
+    visible: process.env.CUDA_VISIBLE_DEVICES,
+  });
+  const kept = readKept(file);
+  if (kept?.key === key) return kept.answer;
+  const answer = await ask(python);
+  if (answer.missing.length > 0) {
+    const several = answer.missing.length > 1;
+    throw new VoxelburstError(
+      "PythonPackageMissing",
+      `The Python package${several ? "s" : ""} ${answer.missing.join(", ")} ${several ? "are" : "is"} not installed in .venv.`,
+      SET_UP,
+      { got: answer.missing.join(", ") },
+    );
+  }
+  mkdirSync(home.cache, { recursive: true });
+  writeFileSync(`${file}.${process.pid}`, JSON.stringify({ key, answer }, null, 1));
+  renameSync(`${file}.${process.pid}`, file);
+  return answer;
+}
+
+function readKept(file: string): { key: string; answer: ProbeAnswer } | undefined {
+  try {
+    const kept = JSON.parse(readFileSync(file, "utf8")) as { key: string; answer: unknown };
+    const answer = probeAnswer.safeParse(kept.answer);
+    return answer.success ? { key: kept.key, answer: answer.data } : undefined;
+  } catch {
+    return undefined; // not asked yet, or damaged: ask again
+  }
+}
+
+/** Installing or removing a package touches its folder. */
+function packagesState(python: string): unknown {
+  const lib = path.resolve(path.dirname(python), "..", "lib");
+  if (!existsSync(lib)) return python;
+  return readdirSync(lib).map((name) => {
+    const packages = path.join(lib, name, "site-packages");
+    return existsSync(packages) ? [name, statSync(packages).mtimeMs] : name;
+  });
+}
+
+async function ask(python: string): Promise<ProbeAnswer> {
+  const child = spawn(python, [probeScript], { stdio: ["ignore", "pipe", "pipe"] });
+  let out = "";
+  let err = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  const last = out.trim().split("\n").at(-1) ?? "";
+  const parsed = code === 0 ? probeAnswer.safeParse(parseOrUndefined(last)) : undefined;
+  if (parsed?.success) return parsed.data;
+  throw new VoxelburstError(
+    "PythonEnvironmentBroken",
+    `The Python environment cannot be used: ${err.trim().split("\n").at(-1) || `its probe ended with ${code}`}.`,
+    "Remove .venv and run `npm run setup` in the checkout.",
+  );
+}
+
+function parseOrUndefined(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The Machine of the contracts: what plan chooses defaults and estimates by. */
+export function machineOf(answer: ProbeAnswer): Machine {
+  const [gpu] = answer.gpus;
+  return {
+    where: "local",
+    gpus: answer.gpus.length,
+    ...(gpu ? { gpuName: gpu.name, gpuMemoryGiB: gpu.memoryGiB } : {}),
+    cpus: availableParallelism(),
+    memoryGiB: Math.round((memoryMiB() / 1024) * 10) / 10,
+    bf16: answer.bf16,
+    convGflops: answer.convGflops,
+    engines: answer.engines,
+  };
+}
+
+/** Ids as CUDA_VISIBLE_DEVICES takes them, of the GPUs that this process may use. */
+export function gpuIds(gpus: number): string[] {
+  const visible = process.env.CUDA_VISIBLE_DEVICES?.split(",").filter((id) => id !== "");
+  return (visible ?? Array.from({ length: gpus }, (_, index) => String(index))).slice(0, gpus);
+}
