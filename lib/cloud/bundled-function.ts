@@ -1,5 +1,6 @@
 // A Lambda function from lambdas/<verb>/handler.ts, bundled by esbuild.
 import { Duration, RemovalPolicy } from "aws-cdk-lib";
+import * as iam from "aws-cdk-lib/aws-iam";
 import type * as kms from "aws-cdk-lib/aws-kms";
 import * as lambda from "aws-cdk-lib/aws-lambda";
 import { NodejsFunction, OutputFormat } from "aws-cdk-lib/aws-lambda-nodejs";
@@ -26,7 +27,19 @@ const root = new URL("../../", import.meta.url).pathname;
 
 export class BundledFunction extends NodejsFunction {
   constructor(scope: Construct, id: string, props: BundledFunctionProps) {
+    const logGroup = new logs.LogGroup(scope, `${id}Logs`, {
+      retention: logs.RetentionDays.THREE_MONTHS,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    // Without a role of its own, CDK attaches AWSLambdaBasicExecutionRole, which may write to every log group.
+    const role = new iam.Role(scope, `${id}Role`, {
+      assumedBy: new iam.ServicePrincipal("lambda.amazonaws.com"),
+      description: `What ${props.verb} may do`,
+    });
+    logGroup.grantWrite(role);
     super(scope, id, {
+      role,
+      logGroup,
       entry: `${root}lambdas/${props.verb}/handler.ts`,
       projectRoot: root,
       depsLockFilePath: `${root}package-lock.json`,
@@ -39,10 +52,6 @@ export class BundledFunction extends NodejsFunction {
       environment: { POWERTOOLS_SERVICE_NAME: props.verb, NODE_OPTIONS: "--enable-source-maps", ...props.environment },
       ...(props.deadLetterQueue ? { deadLetterQueue: props.deadLetterQueue } : {}),
       ...(props.environmentEncryption ? { environmentEncryption: props.environmentEncryption } : {}),
-      logGroup: new logs.LogGroup(scope, `${id}Logs`, {
-        retention: logs.RetentionDays.THREE_MONTHS,
-        removalPolicy: RemovalPolicy.DESTROY,
-      }),
       loggingFormat: lambda.LoggingFormat.JSON,
       bundling: {
         format: OutputFormat.ESM,

@@ -3,7 +3,7 @@ import { Duration } from "aws-cdk-lib";
 import * as events from "aws-cdk-lib/aws-events";
 import * as targets from "aws-cdk-lib/aws-events-targets";
 import type * as kms from "aws-cdk-lib/aws-kms";
-import * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
+import type * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
 import * as sqs from "aws-cdk-lib/aws-sqs";
 import type * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import { Construct } from "constructs";
@@ -16,6 +16,8 @@ export interface IngestTriggerProps {
   readonly buckets: Buckets;
   readonly stateMachine: sfn.StateMachine;
   readonly encryptionKey: kms.IKey;
+  /** What patients are hashed with. */
+  readonly pseudonymKey: secretsmanager.ISecret;
   /** Software version: part of every hash. */
   readonly version: string;
 }
@@ -44,7 +46,8 @@ export class IngestTrigger extends Construct {
         VOXELBURST_QUARANTINE_URI: `s3://${buckets.quarantine.bucketName}/`,
         VOXELBURST_STATE_MACHINE_ARN: stateMachine.stateMachineArn,
         VOXELBURST_VERSION: props.version,
-        VOXELBURST_PSEUDONYM_KEY: this.renderPseudonymKey(props.encryptionKey).secretValue.unsafeUnwrap(),
+        // Resolved when it is deployed; the environment is encrypted, and readable with our key alone.
+        VOXELBURST_PSEUDONYM_KEY: props.pseudonymKey.secretValue.unsafeUnwrap(),
       },
     });
     allowObjects(this.function, buckets.data, { read: ["datasets/*"] });
@@ -77,18 +80,6 @@ export class IngestTrigger extends Construct {
       encryption: sqs.QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
       retentionPeriod: Duration.days(14),
-    });
-  }
-
-  /**
-   * What patients' names are hashed with. It is outside every bucket, so that nobody who can read the artefacts can try
-   * names. The function gets it in its environment, which is encrypted with our key and readable with that key alone.
-   */
-  private renderPseudonymKey(encryptionKey: kms.IKey): secretsmanager.Secret {
-    return new secretsmanager.Secret(this, "PseudonymKey", {
-      description: "voxelburst: keyed hash of patients; a new one would put a patient's cases into other folds",
-      encryptionKey,
-      generateSecretString: { passwordLength: 64, excludePunctuation: true },
     });
   }
 }

@@ -72,7 +72,14 @@ export class Network extends Construct {
         ],
       }),
     );
+    // CDK would give each endpoint a group of its own that lets everything out and the whole network in.
+    const endpoints = new ec2.SecurityGroup(this, "Endpoints", {
+      vpc: this.vpc,
+      description: "Endpoints of voxelburst: HTTPS from its jobs",
+      allowAllOutbound: false,
+    });
+    endpoints.addIngressRule(this.jobs, ec2.Port.tcp(443), "HTTPS from the jobs");
     for (const [name, service] of Object.entries(INTERFACE_ENDPOINTS))
-      this.vpc.addInterfaceEndpoint(name, { service, privateDnsEnabled: true });
+      this.vpc.addInterfaceEndpoint(name, { service, open: false, securityGroups: [endpoints] });
   }
 }

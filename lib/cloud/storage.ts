@@ -2,12 +2,18 @@
 import { Duration, RemovalPolicy } from "aws-cdk-lib";
 import * as kms from "aws-cdk-lib/aws-kms";
 import * as s3 from "aws-cdk-lib/aws-s3";
+import * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 import type { Buckets } from "../stages/stage-context.ts";
 
 export class Storage extends Construct {
   readonly key: kms.Key;
   readonly buckets: Buckets;
+  /**
+   * What patients are hashed with. It is outside every bucket, so that nobody who can read the artefacts can try names;
+   * it stays when all else goes, because another one would put a patient's cases into other folds.
+   */
+  readonly pseudonymKey: secretsmanager.Secret;
   private readonly accessLogs: s3.Bucket;
 
   constructor(scope: Construct, id: string) {
@@ -29,6 +35,12 @@ export class Storage extends Construct {
       quarantine: this.addBucket("Quarantine"),
     };
     this.sendEvents(this.buckets.data);
+    this.pseudonymKey = new secretsmanager.Secret(this, "PseudonymKey", {
+      description: "voxelburst: what patients are hashed with",
+      encryptionKey: this.key,
+      generateSecretString: { passwordLength: 64, excludePunctuation: true },
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
   }
 
   private addBucket(id: string): s3.Bucket {

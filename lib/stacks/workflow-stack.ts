@@ -79,6 +79,7 @@ export class WorkflowStack extends Stack {
       buckets,
       stateMachine: this.workflow.stateMachine,
       encryptionKey: storage.key,
+      pseudonymKey: storage.pseudonymKey,
       version,
     });
   }

@@ -23,7 +23,7 @@ export class Ingest extends Construct {
       size: { vcpus: 2, memoryMiB: 14_000, gpus: 0 },
     });
     const { data, artefacts, quarantine } = props.buckets;
-    allowObjects(this.job.role, data, { read: ["datasets/*"], list: ["datasets/*"] });
+    allowObjects(this.job.role, data, { read: ["datasets/*"] });
     allowObjects(this.job.role, artefacts, {
       read: ["runs/*/tasks/*", "ingest/*"],
       write: ["ingest/*", "runs/*/ingest/*", "runs/*/results/*", "runs/*/errors/*"],

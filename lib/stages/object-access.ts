@@ -9,27 +9,29 @@ export interface ObjectAccess {
   readonly read?: string[];
   /** @default - none */
   readonly write?: string[];
-  /**
-   * Prefixes that may be listed.
-   * @default - the whole bucket. S3 answers 403 instead of 404 for an object that does not exist unless the caller may
-   * list the bucket, and a condition on the prefix never holds for that: a stage could not tell "absent" from "denied".
-   */
-  readonly list?: string[];
 }
 
+/**
+ * Who may read may list the bucket too, as a whole: S3 answers 403 instead of 404 for an object that does not exist
+ * unless the caller may, and a condition on the prefix never holds for that. Stages ask whether an output exists.
+ */
 export function allowObjects(role: iam.IGrantable, bucket: s3.IBucket, access: ObjectAccess): void {
-  const allow = (actions: string[], resources: string[], conditions?: object) =>
-    role.grantPrincipal.addToPrincipalPolicy(
-      new PolicyStatement({ actions, resources, ...(conditions ? { conditions } : {}) }),
+  const allow = (actions: string[], resources: string[]) =>
+    role.grantPrincipal.addToPrincipalPolicy(new PolicyStatement({ actions, resources }));
+  const { read = [], write = [] } = access;
+  if (read.length > 0) {
+    allow(
+      ["s3:GetObject"],
+      read.map((pattern) => bucket.arnForObjects(pattern)),
     );
-  const objects = (patterns: string[]) => patterns.map((pattern) => bucket.arnForObjects(pattern));
-  const { read = [], write = [], list } = access;
-  if (read.length > 0) allow(["s3:GetObject"], objects(read));
-  if (write.length > 0) allow(["s3:PutObject", "s3:AbortMultipartUpload"], objects(write));
-  if (read.length > 0) allow(["s3:ListBucket"], [bucket.bucketArn], list && { StringLike: { "s3:prefix": list } });
-  if (bucket.encryptionKey) {
-    // A multipart upload decrypts its own parts, so that a writer needs both.
-    const actions = write.length > 0 ? ["kms:Decrypt", "kms:GenerateDataKey"] : ["kms:Decrypt"];
-    allow(actions, [bucket.encryptionKey.keyArn]);
+    allow(["s3:ListBucket"], [bucket.bucketArn]);
   }
+  if (write.length > 0)
+    allow(
+      ["s3:PutObject", "s3:AbortMultipartUpload"],
+      write.map((pattern) => bucket.arnForObjects(pattern)),
+    );
+  // A multipart upload decrypts its own parts, so that a writer needs both.
+  if (bucket.encryptionKey)
+    allow(write.length > 0 ? ["kms:Decrypt", "kms:GenerateDataKey"] : ["kms:Decrypt"], [bucket.encryptionKey.keyArn]);
 }

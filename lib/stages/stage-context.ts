@@ -25,7 +25,4 @@ export interface ChildSize {
   readonly vcpus: number;
   readonly memoryMiB: number;
   readonly gpus: number;
-  /** /dev/infiniband/uverbsN of the instance; a job that uses no EFA maps none.
-   * @default 0 */
-  readonly efaDevices?: number;
 }

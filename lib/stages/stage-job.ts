@@ -50,24 +50,14 @@ export class StageJob extends Construct {
         TMPDIR: SCRATCH,
       },
       volumes: [batch.EcsVolume.host({ name: "scratch", hostPath: SCRATCH, containerPath: SCRATCH })],
-      linuxParameters: this.renderLinuxParameters(size),
-      // NCCL and EFA pin memory.
+      linuxParameters: new batch.LinuxParameters(this, "LinuxParameters", {
+        // Loader processes hand batches over through /dev/shm, of which Docker gives 64 MiB: an eighth of the memory.
+        sharedMemorySize: Size.mebibytes(Math.floor(size.memoryMiB / 8)),
+        initProcessEnabled: true,
+      }),
+      // Pinned memory for copies to the GPU is locked memory.
       ulimits: [{ name: batch.UlimitName.MEMLOCK, softLimit: -1, hardLimit: -1 }],
       logging: ecs.LogDriver.awsLogs({ logGroup, streamPrefix: this.node.scope!.node.id.toLowerCase() }),
     });
-  }
-
-  private renderLinuxParameters(size: ChildSize): batch.LinuxParameters {
-    const parameters = new batch.LinuxParameters(this, "LinuxParameters", {
-      // Loader processes hand batches over through /dev/shm, of which Docker gives 64 MiB: an eighth of the memory.
-      sharedMemorySize: Size.mebibytes(Math.floor(size.memoryMiB / 8)),
-      initProcessEnabled: true,
-    });
-    for (let device = 0; device < (size.efaDevices ?? 0); device++) {
-      const path = `/dev/infiniband/uverbs${device}`;
-      // No `permissions`: CDK renders them in lower case, Batch wants upper case.
-      parameters.addDevices({ hostPath: path, containerPath: path });
-    }
-    return parameters;
   }
 }
