@@ -1,7 +1,7 @@
 // model.json of a model folder: what `voxelburst predict MODEL IMAGES --out DIR` needs, and nothing else.
 import { z } from "zod";
 import { network, normalisation } from "./plan.ts";
-import { engine, objectKey, precision, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
+import { engine, objectKey, positive, precision, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
 
 export const modelFolder = z.strictObject({
   schema: z.literal(1),
@@ -17,13 +17,17 @@ export const modelFolder = z.strictObject({
   transpose: z.tuple([z.int(), z.int(), z.int()]),
   spacingMmZyx,
   patch: shapeZyx,
-  infer: z.strictObject({ overlap: z.number(), mirroring: z.boolean() }),
+  infer: z.strictObject({
+    overlap: z.number(),
+    mirroring: z.boolean(),
+    nsdToleranceMm: positive.optional().describe("what the training's own cases were scored at"),
+  }),
   engines: z.array(
     z.strictObject({ engine, precision, file: objectKey.optional().describe("relative; absent: run from weights") }),
   ),
   files: z
     .record(objectKey, sha256Hex)
-    .describe("weights.safetensors, model.onnx, engine files, MODEL_CARD.md, LICENSE"),
+    .describe("weights.pt, model.onnx, engine files, plan.json, MODEL_CARD.md, LICENSE"),
 });
 
 export type ModelFolder = z.infer<typeof modelFolder>;
