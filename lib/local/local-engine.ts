@@ -153,6 +153,7 @@ async function memoryOf(stage: StageName | undefined, request: RunRequest, store
   const at = (key: string) => under(request.artefactsUri, key);
   if (stage === "ingest")
     return ingestMemoryMiB(await readJsonLines(store, at(keys.taskCases(request.runId, "ingest")), ingestCase));
+  if (!(await store.exists(at(keys.plan(request.runId))))) return UNKNOWN_STAGE_MIB;
   const planned = await readJson(store, at(keys.plan(request.runId)), planSchema);
   const estimate = planned.estimate.stages.find((one) => one.stage === stage);
   return estimate ? Math.max(estimate.memoryGiB * 1024, 1) : UNKNOWN_STAGE_MIB;

@@ -4,6 +4,7 @@
     exit CODE           ends with the code
     sleep SECONDS       waits
     fail-once FILE CODE ends with the code when FILE is not there yet, and makes it
+    hang-once FILE      makes FILE and waits when it is not there yet, else ends well
     progress            prints a progress event, an error document and a line of other text
     burst FILE          starts a grandchild in a session of its own that appends to FILE for ever, then waits
     train               SageMaker's contract: what the hyperparameter `does` says
@@ -61,6 +62,10 @@ def main() -> int:
         if not os.path.exists(rest[0]):
             open(rest[0], "w").close()
             return int(rest[1])
+    elif what == "hang-once":
+        if not os.path.exists(rest[0]):
+            open(rest[0], "w").close()
+            time.sleep(60)
     elif what == "progress":
         event = {"type": "progress", "time": "2026-01-01T00:00:00.000+00:00", "stage": "ingest", "taskId": "ingest"}
         print(json.dumps({**event, "index": 0, "done": 1, "total": 2, "unit": "cases", "rate": 0.5}))
