@@ -1,0 +1,47 @@
+// Time, memory and dollars of each stage that ran, children merged.
+import type { Report, StageName } from "../../lib/contracts/index.ts";
+import { type Job, jobsOf, type RunFacts } from "./gather.ts";
+import { mergeJobs } from "./merge.ts";
+import type { Pricing } from "./pricing.ts";
+
+export type StageReport = Report["stages"][number];
+
+const JOB_STAGES = ["ingest", "preprocess", "train", "compile", "infer"] as const satisfies StageName[];
+
+/** Cases done and skipped; trainings and engines count as one each. */
+function counts(stage: (typeof JOB_STAGES)[number], jobs: readonly Job[]): { done: number; skipped: number } {
+  if (stage === "train" || stage === "compile")
+    return { done: jobs.filter((job) => !job.reused).length, skipped: jobs.filter((job) => job.reused).length };
+  return jobs.reduce(
+    (sum, { result }) =>
+      "done" in result ? { done: sum.done + result.done, skipped: sum.skipped + result.skipped } : sum,
+    { done: 0, skipped: 0 },
+  );
+}
+
+/** Stages that left a result or were skipped whole; the others are absent. */
+export function stagesOf(facts: RunFacts, pricing: Pricing, preprocessSkipped: boolean): StageReport[] {
+  return JOB_STAGES.flatMap((stage): StageReport[] => {
+    const jobs: Job[] = jobsOf(facts.jobs, stage);
+    if (jobs.length === 0) {
+      if (stage !== "preprocess" || !preprocessSkipped) return [];
+      const cases = new Set((facts.plan?.folds ?? []).flatMap((fold) => [...fold.train, ...fold.validation]));
+      const nothing = { seconds: 0, cpuOrGpuSeconds: 0, peakMemoryMiB: 0, done: 0, usd: 0, equivalentUsd: 0 };
+      return [{ stage, ...nothing, skipped: cases.size }];
+    }
+    const { seconds, cpuOrGpuSeconds, peakMemoryMiB } = mergeJobs(jobs);
+    const busiest = jobs.filter((job) => !job.reused).toSorted((a, b) => b.result.seconds - a.result.seconds)[0];
+    return [
+      {
+        stage,
+        seconds,
+        cpuOrGpuSeconds,
+        peakMemoryMiB,
+        ...counts(stage, jobs),
+        usd: pricing.usd(jobs),
+        equivalentUsd: pricing.equivalentUsd(jobs),
+        ...(busiest && { host: busiest.result.host }),
+      },
+    ];
+  });
+}
