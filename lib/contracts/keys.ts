@@ -8,6 +8,7 @@ import type { EngineName, StageName, Strategy } from "./primitives.ts";
 export const keys = {
   dataset: (name: string) => `datasets/${name}/`,
   run: (runId: string) => `runs/${runId}/`,
+  outputs: (stage: StageName) => `${stage}/`,
   output: (stage: StageName, hash: string) => `${stage}/${hash}/`,
   request: (runId: string) => `runs/${runId}/request.json`,
   recipe: (runId: string) => `runs/${runId}/recipe.json`,

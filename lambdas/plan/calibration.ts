@@ -1,0 +1,82 @@
+// Every measured number that estimates are made of, in one table. An estimate is these times what is counted exactly
+// (operations, windows, voxels); to calibrate anew, run a dataset, divide the report's figures by the same counts and
+// write the quotient here with what it was measured on.
+import type { EngineName, Plan, Strategy } from "../../lib/contracts/index.ts";
+
+export const CALIBRATION = {
+  /** Share of a machine's or a GPU's memory that a stage may plan to take: the rest is the system's and the cache's. */
+  usableShareOfMemory: 0.9,
+
+  // Memory of train. CPU: largest resident set of UNet3d's forward and backward pass (MONAI 1.6.1, torch 2.11, AVX2):
+  // 40x56x40 at width 16 and batch 7, and 96^3 at width 16 and batch 1, took 13.2 and 14.1 bytes an element over a
+  // process of 0.8 GiB with torch loaded.
+  trainBaseGiB: 1.2,
+  /** Bytes of host memory an element of nnU-Net's proxy. */
+  trainBytesPerElement: { fp32: 14, bf16: 8, fp16: 8 } satisfies Record<Plan["precision"], number>,
+  /** GPU: nnU-Net's scale is for mixed precision; fp32 keeps twice the bytes of most of it. */
+  fp32OverMixedMemory: 1.8,
+  gpuContextGiB: 1,
+
+  // Memory of the other stages: a process with its libraries, and what it keeps of the largest case.
+  ingestBaseGiB: 0.2,
+  ingestBytesPerVoxel: 12,
+  preprocessBaseGiB: 0.8,
+  preprocessBytesPerVoxel: 16,
+  inferBaseGiB: 0.9,
+  /** A voxel of the resampled case and class: logits, their sum and their resampling. */
+  inferBytesPerVoxelAndClass: 12,
+  /** Bytes an element of the proxy while a window is inferred: two feature maps of the finest level live at once. */
+  inferBytesPerElement: 2,
+  planMemoryGiB: 0.2,
+  reportMemoryGiB: 0.3,
+
+  // Start of a process until its first case or step: interpreter, torch, DALI, MONAI; two at once on two cores.
+  ingestStartSeconds: 2,
+  preprocessStartSeconds: 8,
+  trainStartSeconds: 20,
+  compileStartSeconds: 12,
+  inferStartSeconds: 12,
+  planSeconds: 2,
+  reportSeconds: 10,
+
+  // Cases on one core (Zen 3 at 2.4 GHz): fixed, and a million voxels read, resampled or written.
+  ingestSecondsPerCase: 0.05,
+  ingestSecondsPerMegavoxel: 0.35,
+  preprocessSecondsPerCase: 0.05,
+  preprocessSecondsPerMegavoxel: 0.5,
+  inferSecondsPerCase: 0.2,
+  inferSecondsPerMegavoxel: 1.0,
+  /** On a GPU the same work of preprocess and infer, as a share of a core's time. */
+  gpuCaseShare: 0.2,
+
+  /** A training step takes this many forward passes. */
+  passesPerStep: 3,
+  /** What a step takes beside its operations: launches, loader, optimiser. */
+  stepOverheadSeconds: { cpu: 0.02, gpu: 0.012 },
+  /** Throughput of the whole net as a share of Machine.convGflops, the best rate of 3x3x3 convolutions. */
+  trainShare: {
+    // 67 of 141 GFLOP/s in fp32, 40x56x40 at width 16 and batch 7, no augmentation.
+    cpu: 0.45,
+    // performance.md, one H100, the reference net at batch 2, against 250 TFLOP/s of its 3x3x3 convolutions.
+    gpu: { fp32: 0.06, amp: 0.33, dali: 0.33, fused: 0.53, ddp: 0.53 } satisfies Record<Strategy, number>,
+  },
+  inferShare: {
+    cpu: { torch: 0.58, inductor: 0.58, onnxruntime: 0.58, tensorrt: 0.58 } satisfies Record<EngineName, number>,
+    // performance.md, one H100 at window batch 4 to 8.
+    gpu: { torch: 0.115, inductor: 0.85, onnxruntime: 0.115, tensorrt: 0.64 } satisfies Record<EngineName, number>,
+  },
+  /** Where no probe has measured the machine: an AVX2 core and an H100. */
+  defaultConvGflops: { perCpu: 60, gpu: 250_000 },
+
+  /** Building an engine, without its parity. */
+  buildSeconds: {
+    cpu: { torch: 1, inductor: 60, onnxruntime: 8, tensorrt: 8 } satisfies Record<EngineName, number>,
+    // performance.md: 101 s for TensorRT at builder level 3.
+    gpu: { torch: 1, inductor: 60, onnxruntime: 10, tensorrt: 110 } satisfies Record<EngineName, number>,
+  },
+  /** Windows that the parity is measured on at most, twice each (the engine, and torch in fp32). */
+  parityWindows: 64,
+
+  /** On AWS, before a stage's first process: an instance is found and started, and pulls the image. */
+  provisionSeconds: 300,
+} as const;

@@ -1,0 +1,90 @@
+// What a recipe leaves open and the machine decides: strategies, engines, precision, budget.
+import type { EngineName, Machine, Plan, Recipe, Strategy } from "../../lib/contracts/index.ts";
+
+export interface Refusal {
+  code: string;
+  message: string;
+  remedy: string;
+}
+
+export interface Choices {
+  strategies: Strategy[];
+  engines: EngineName[];
+  precision: Plan["precision"];
+  budget: Plan["budget"];
+  refusal?: Refusal;
+  notes: string[];
+}
+
+/** Ten minutes on a processor bring a small dataset to a usable Dice; more belongs on a GPU. */
+const CPU_MINUTES = 10;
+/** recipe.md 8.1's "standard" budget: 100 of nnU-Net's epochs, within 0.3 points of its 1,000. */
+const GPU_STEPS = 25_000;
+
+/** Fastest first: what runs when the recipe names no engine. */
+const ENGINES_BY_SPEED: Record<"cpu" | "gpu", readonly EngineName[]> = {
+  cpu: ["onnxruntime", "torch"],
+  gpu: ["tensorrt", "inductor", "onnxruntime", "torch"],
+};
+
+export function choose(recipe: Recipe, machine: Machine): Choices {
+  const notes: string[] = [];
+  const strategies = [...new Set(recipe.strategies ?? [fastestStrategy(machine)])];
+  if (strategies.includes("ddp") && machine.gpus < 2)
+    notes.push(
+      `The strategy ddp has ${machine.gpus === 1 ? "one GPU" : "no GPU"} here: it can be no faster than fused.`,
+    );
+
+  const available = ENGINES_BY_SPEED[machine.gpus > 0 ? "gpu" : "cpu"].filter((name) => machine.engines.includes(name));
+  const engines = [...new Set(recipe.engines ?? available.slice(0, 1))];
+  const missing = engines.filter((name) => !machine.engines.includes(name));
+  const has = machine.engines.join(", ") || "none";
+  let refusal: Refusal | undefined;
+  if (engines.length === 0 || missing.length > 0)
+    refusal = {
+      code: "EngineUnavailable",
+      message:
+        missing.length > 0
+          ? `The recipe asks for the engine ${missing.join(" and ")}, which this machine does not have; it has ${has}.`
+          : `No engine can run here; this machine has ${has}.`,
+      remedy: `Install it (\`voxelburst doctor\` says how), or name in \`engines\` what is there.`,
+    };
+  return {
+    strategies,
+    engines,
+    precision: precisionOf(recipe, machine, notes),
+    budget: budgetOf(recipe, machine),
+    refusal,
+    notes,
+  };
+}
+
+function fastestStrategy(machine: Machine): Strategy {
+  if (machine.gpus > 1) return "ddp";
+  // Compiling the step needs a C++ compiler on a processor and gains little there.
+  return machine.gpus === 1 ? "fused" : "dali";
+}
+
+function precisionOf(recipe: Recipe, machine: Machine, notes: string[]): Plan["precision"] {
+  const wanted = recipe.train.precision;
+  const native = machine.gpus > 0 ? "fp16" : "fp32";
+  if (machine.bf16 === false && (wanted ?? "bf16") === "bf16") {
+    notes.push(
+      `${wanted ? "The recipe asks for bf16" : "The default precision is bf16"}, which is not native to this ${machine.gpus > 0 ? "GPU" : "processor"} (emulated it is many times slower): ${native} stands in.`,
+    );
+    return native;
+  }
+  return wanted ?? "bf16";
+}
+
+/** Steps win over minutes. A budget in minutes stays one here: train turns it into steps once, after warm-up. */
+function budgetOf(recipe: Recipe, machine: Machine): Plan["budget"] {
+  const { steps, minutes } = recipe.train;
+  if (steps !== undefined) return { steps };
+  if (minutes !== undefined) return { minutes };
+  return machine.gpus > 0 ? { steps: GPU_STEPS } : { minutes: CPU_MINUTES };
+}
+
+/** What a strategy trains in: fp32 is what its name says, the others take the plan's precision. */
+export const precisionOfStrategy = (strategy: Strategy, precision: Plan["precision"]): Plan["precision"] =>
+  strategy === "fp32" ? "fp32" : precision;

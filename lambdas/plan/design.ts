@@ -1,0 +1,177 @@
+// Geometry, network and batch of a run: nnU-Net's rules, the recipe's overrides, and what the machine can hold.
+import {
+  type CaseRecord,
+  type Dataset,
+  type Machine,
+  type Network,
+  type Plan,
+  type Recipe,
+  VoxelburstError,
+} from "../../lib/contracts/index.ts";
+import { map3, product, roundHalfEven, type Triple, transposed } from "./arithmetic.ts";
+import type { Refusal } from "./choices.ts";
+import { type Configuration, configurationOf, hasLowResolutionStage, planConfiguration } from "./configuration.ts";
+import { fingerprintOf } from "./fingerprint.ts";
+import { ANISOTROPY, medianShape, targetSpacing, transposeFor } from "./geometry.ts";
+import { trainingMemoryGiB, usableMemoryGiB } from "./memory.ts";
+import { normalisations } from "./normalisation.ts";
+import { deepSupervisionWeights, featureMapElements, featuresOf, REFERENCE_WIDTH } from "./topology.ts";
+
+export interface Design
+  extends Pick<
+    Plan,
+    | "spacingMmZyx"
+    | "medianShapeZyx"
+    | "transpose"
+    | "patch"
+    | "batch"
+    | "network"
+    | "normalisation"
+    | "batchDice"
+    | "dummy2d"
+    | "overrides"
+    | "notes"
+  > {
+  /** nnU-Net's memory proxy of one sample of this network. */
+  elements: number;
+  refusal?: Refusal;
+}
+
+const NNUNET_MEMORY_GIB = 8;
+
+/**
+ * @param records - of the training cases
+ * @param precision - of the most demanding strategy that will run
+ * @throws VoxelburstError PatchInvalid or VolumesTooSmall
+ */
+export function designOf(
+  records: readonly CaseRecord[],
+  dataset: Dataset,
+  recipe: Recipe,
+  machine: Machine,
+  precision: Plan["precision"],
+): Design {
+  const fingerprint = fingerprintOf(records, dataset.channels.length);
+  const spacingMmZyx = recipe.plan.spacingMm ?? targetSpacing(fingerprint);
+  const transpose = transposeFor(spacingMmZyx);
+  const medianZyx = medianShape(fingerprint, spacingMmZyx);
+  const classes = dataset.labels.length;
+  const width = recipe.model.width ?? REFERENCE_WIDTH;
+  const target = {
+    spacing: transposed(spacingMmZyx, transpose),
+    medianShape: transposed(medianZyx, transpose),
+    cases: records.length,
+    classes,
+    width,
+    memoryGiB: recipe.plan.memoryGiB,
+  };
+  const configuration = recipe.plan.patch
+    ? givenPatch(configurationOf(transposed(recipe.plan.patch, transpose), target), recipe.plan.patch, transpose)
+    : planConfiguration(target);
+  const stages = configuration.strides.length;
+  if (stages < 2)
+    throw new VoxelburstError(
+      "VolumesTooSmall",
+      `The median case is ${show(medianZyx)} voxels at ${show(spacingMmZyx)} mm (z, y, x): too small for a network that halves it even once.`,
+      "Set a finer plan.spacingMm, or a plan.patch of at least 8 voxels an axis.",
+      { got: show(medianZyx), allowed: "at least 8 voxels on two axes" },
+    );
+  const features = featuresOf(width, stages);
+  const elements = featureMapElements(configuration.patch, { strides: configuration.strides, features }, classes);
+  const notes: string[] = [];
+  if (!fingerprint.intensities && dataset.channels.some((name) => name.toLowerCase() === "ct"))
+    notes.push("No training case has any foreground: CT channels get a z-score in place of the dataset's clip.");
+  const fitted = fitBatch(recipe.plan.batch ?? configuration.batch, elements, precision, recipe, machine, notes);
+  const network: Network = {
+    model: recipe.model.name,
+    inputChannels: dataset.channels.length,
+    outputClasses: classes,
+    features,
+    strides: configuration.strides,
+    kernels: configuration.kernels,
+    deepSupervisionWeights: deepSupervisionWeights(stages),
+  };
+  return {
+    spacingMmZyx,
+    medianShapeZyx: map3(medianZyx, (edge) => roundHalfEven(edge)),
+    transpose,
+    patch: configuration.patch,
+    batch: fitted.batch,
+    network,
+    normalisation: normalisations(dataset.channels, fingerprint),
+    batchDice: hasLowResolutionStage(configuration.patch, target),
+    dummy2d: Math.max(...configuration.patch) / configuration.patch[0] > ANISOTROPY,
+    overrides: overridesOf(recipe),
+    notes: [...notes, ...patchNotes(configuration.patch, target.medianShape)],
+    elements,
+    ...(fitted.refusal ? { refusal: fitted.refusal } : {}),
+  };
+}
+
+/** A patch from the recipe must fit the pooling that nnU-Net's rules give it; it is never changed silently. */
+function givenPatch(configuration: Configuration, wantedZyx: Triple, transpose: Triple): Configuration {
+  const toImage = (values: Triple) => map3(values, (_, axis) => values[transpose.indexOf(axis)]!);
+  const wanted = transposed(wantedZyx, transpose);
+  if (wanted.every((edge, axis) => edge === configuration.patch[axis])) return configuration;
+  const divisor = show(toImage(configuration.divisor));
+  const valid = show(toImage(configuration.patch));
+  throw new VoxelburstError(
+    "PatchInvalid",
+    `plan.patch is ${show(wantedZyx)}, whose pooling needs multiples of ${divisor}; the next larger patch is ${valid}.`,
+    `Set plan.patch to [${valid}], or to other multiples of ${divisor}.`,
+    { field: "plan.patch", got: show(wantedZyx), allowed: `multiples of ${divisor}` },
+  );
+}
+
+/** The planned batch may shrink to what the machine holds, and says so; one that the recipe sets is refused instead. */
+function fitBatch(
+  planned: number,
+  elements: number,
+  precision: Plan["precision"],
+  recipe: Recipe,
+  machine: Machine,
+  notes: string[],
+): { batch: number; refusal?: Refusal } {
+  const usable = usableMemoryGiB(machine);
+  const needs = (batch: number) => trainingMemoryGiB(elements, batch, precision, machine);
+  const where = machine.gpus > 0 ? "GPU" : "machine";
+  if (usable === undefined || needs(planned) <= usable) return { batch: planned };
+  let batch = planned;
+  while (batch > 1 && needs(batch) > usable) batch--;
+  if (recipe.plan.batch === undefined && needs(batch) <= usable) {
+    notes.push(
+      `The batch is ${batch} where the rules give ${planned}: ${planned} would take about ${needs(planned).toFixed(1)} GiB and this ${where} has ${usable.toFixed(1)} to give.`,
+    );
+    return { batch };
+  }
+  const named = recipe.plan.batch === undefined ? 1 : planned;
+  return {
+    batch: named,
+    refusal: {
+      code: "MemoryTooSmall",
+      message: `Training needs about ${needs(named).toFixed(1)} GiB at a batch of ${named}; this ${where} has ${usable.toFixed(1)} GiB to give.`,
+      remedy: "Lower plan.memoryGiB (a smaller patch), model.width or plan.batch, or take a larger machine.",
+    },
+  };
+}
+
+function overridesOf({ model, plan }: Recipe): string[] {
+  return [
+    ...(model.width === undefined ? [] : [`model.width=${model.width}`]),
+    ...(plan.memoryGiB === NNUNET_MEMORY_GIB ? [] : [`plan.memoryGiB=${plan.memoryGiB}`]),
+    ...(plan.spacingMm ? [`plan.spacingMm=${show(plan.spacingMm)}`] : []),
+    ...(plan.patch ? [`plan.patch=${show(plan.patch)}`] : []),
+    ...(plan.batch === undefined ? [] : [`plan.batch=${plan.batch}`]),
+  ];
+}
+
+function patchNotes(patch: Triple, median: Triple): string[] {
+  const share = product(patch) / product(median);
+  return share < 0.25
+    ? [
+        `A patch covers ${(100 * share).toFixed(0)} % of the median case: nnU-Net would add a cascade from a lower resolution, which is not built here.`,
+      ]
+    : [];
+}
+
+const show = (values: readonly number[]) => values.map((value) => Number(value.toFixed(3))).join(", ");

@@ -1,0 +1,268 @@
+// What a run will take: minutes, memory and dollars of each stage, from counted work and measured rates.
+import {
+  type CaseRecord,
+  type Estimate,
+  type Machine,
+  type Plan,
+  PRICES_DATE,
+  PRICES_SOURCE,
+  priceOf,
+  type Recipe,
+  type StageName,
+} from "../../lib/contracts/index.ts";
+import { product, type Triple, transposed } from "./arithmetic.ts";
+import { CALIBRATION } from "./calibration.ts";
+import { precisionOfStrategy } from "./choices.ts";
+import { resampledShape } from "./geometry.ts";
+import { trainingMemoryGiB, volumeMemoryGiB } from "./memory.ts";
+import { featureMapElements, forwardOperations } from "./topology.ts";
+import type { EngineWork, TrainingWork, Work } from "./work.ts";
+
+export interface EstimateInput {
+  plan: Pick<Plan, "spacingMmZyx" | "transpose" | "patch" | "batch" | "network" | "precision" | "budget" | "infer">;
+  work: Work;
+  /** By case id: training and test. */
+  records: ReadonlyMap<string, CaseRecord>;
+  /** Wall seconds that ingest took; its own results say so. undefined: estimated like the others. */
+  ingestSeconds?: number;
+  preprocessShards: number;
+  inferShards: (engine: EngineWork) => number;
+  trainConcurrency: number;
+  machine: Machine;
+  recipe: Recipe;
+}
+
+interface StageCost {
+  stage: StageName;
+  /** From the stage's start to its end. */
+  seconds: number;
+  /** Summed over what is paid for at once: shares of instances. */
+  instanceSeconds: number;
+  memoryGiB: number;
+}
+
+const C = CALIBRATION;
+
+export function estimateOf(input: EstimateInput): Estimate {
+  const { machine, recipe } = input;
+  const price = priceOf(
+    machine.where === "aws" && machine.instanceType ? machine.instanceType : recipe.capacity.pricedAs,
+    machine.where === "aws" && machine.instanceType ? "the machine's instanceType" : "capacity.pricedAs",
+  );
+  const costs = [ingest(input), fixed("plan", C.planSeconds, C.planMemoryGiB), preprocess(input)];
+  costs.push(train(input), compile(input), infer(input), fixed("report", C.reportSeconds, C.reportMemoryGiB));
+  const stages = costs.map(({ stage, seconds, instanceSeconds, memoryGiB }) => {
+    const equivalentUsd = (instanceSeconds / 3600) * price.usdPerHour;
+    return {
+      stage,
+      minutes: rounded(seconds / 60, 2),
+      memoryGiB: rounded(memoryGiB, 2),
+      usd: machine.where === "aws" ? rounded(equivalentUsd, 4) : 0,
+      equivalentUsd: rounded(equivalentUsd, 4),
+    };
+  });
+  const sum = (of: (stage: (typeof stages)[number]) => number, digits: number) =>
+    rounded(
+      stages.reduce((total, stage) => total + of(stage), 0),
+      digits,
+    );
+  return {
+    minutes: sum((stage) => stage.minutes, 2),
+    usd: sum((stage) => stage.usd, 4),
+    equivalentUsd: sum((stage) => stage.equivalentUsd, 4),
+    pricedAs: {
+      instanceType: price.instanceType,
+      usdPerHour: price.usdPerHour,
+      date: PRICES_DATE,
+      source: PRICES_SOURCE,
+    },
+    stages,
+  };
+}
+
+/** Seconds of one training's steps and of the process around them; 0 when its weights exist. */
+export function trainingSeconds(input: Pick<EstimateInput, "plan" | "machine">, training: TrainingWork): number {
+  if (training.trained) return 0;
+  const { plan, machine } = input;
+  const { steps, minutes } = plan.budget;
+  if (steps === undefined) return C.trainStartSeconds + (minutes ?? 0) * 60;
+  const device = kindOf(machine);
+  const operations = forwardOperations(plan.patch, plan.network) * C.passesPerStep * plan.batch;
+  const share = device === "gpu" ? C.trainShare.gpu[training.strategy] : C.trainShare.cpu;
+  const rate = convGflops(machine) * 1e9 * share * Math.max(1, training.gpus);
+  return C.trainStartSeconds + steps * (C.stepOverheadSeconds[device] + operations / rate);
+}
+
+function ingest({ records, ingestSeconds, machine }: EstimateInput): StageCost {
+  const all = [...records.values()];
+  const megavoxels = all.map((record) => (product(record.shapeZyx) * record.images.length) / 1e6);
+  const work = megavoxels.reduce((sum, mv) => sum + C.ingestSecondsPerCase + C.ingestSecondsPerMegavoxel * mv, 0);
+  const seconds = ingestSeconds ?? provision(machine) + C.ingestStartSeconds + work / Math.max(1, machine.cpus);
+  // On processors, of which an instance of the named type has plenty: on AWS it costs cents.
+  return cost("ingest", seconds, 0, volumeMemoryGiB(C.ingestBaseGiB, C.ingestBytesPerVoxel, largest(all)), machine);
+}
+
+function preprocess({ work, records, preprocessShards, plan, machine }: EstimateInput): StageCost {
+  const cases = work.preprocessCases.filter((item) => work.missing.has(item.caseId));
+  const all = work.preprocessCases.map((item) => records.get(item.caseId)!);
+  const memory = volumeMemoryGiB(C.preprocessBaseGiB, C.preprocessBytesPerVoxel, largest(all));
+  if (cases.length === 0) return cost("preprocess", 0, 0, 0, machine);
+  const share = machine.gpus > 0 ? C.gpuCaseShare : 1;
+  const total = cases.reduce((sum, item) => {
+    const record = records.get(item.caseId)!;
+    const megavoxels = ((product(record.shapeZyx) + product(arrayShape(record, plan))) * record.images.length) / 1e6;
+    return sum + C.preprocessSecondsPerCase + share * C.preprocessSecondsPerMegavoxel * megavoxels;
+  }, 0);
+  return arrayCost("preprocess", C.preprocessStartSeconds, total, preprocessShards, memory, machine);
+}
+
+function train(input: EstimateInput): StageCost {
+  const { work, plan, machine, trainConcurrency } = input;
+  const open = work.trainings.filter((training) => !training.trained);
+  const elements = elementsOf(plan);
+  const memory = Math.max(
+    0,
+    ...open.map((training) =>
+      machine.gpus > 0
+        ? C.trainBaseGiB * 2
+        : trainingMemoryGiB(elements, plan.batch, precisionOfStrategy(training.strategy, plan.precision), machine),
+    ),
+  );
+  const each = open.map((training) => provision(machine) + trainingSeconds(input, training));
+  const seconds = each.reduce((sum, one) => sum + one, 0) / Math.max(1, Math.min(trainConcurrency, each.length));
+  // A training job holds a whole instance.
+  return cost("train", seconds, sumOf(each), memory, machine);
+}
+
+function compile(input: EstimateInput): StageCost {
+  const { work, plan, machine, records } = input;
+  const device = kindOf(machine);
+  let seconds = 0;
+  for (const training of work.trainings)
+    for (const engine of training.engines.filter((candidate) => !candidate.compiled)) {
+      const windows = Math.min(
+        C.parityWindows,
+        sumOf(training.fold.validation.map((id) => windowsOf(arrayShape(records.get(id)!, plan), plan))),
+      );
+      const parity =
+        windows * (windowSeconds(plan, machine, engine.engine, false) + windowSeconds(plan, machine, "torch", false));
+      seconds += provision(machine) + C.compileStartSeconds + C.buildSeconds[device][engine.engine] + parity;
+    }
+  return cost("compile", seconds, seconds / gpusOfInstance(machine), seconds > 0 ? inferMemory(input) : 0, machine);
+}
+
+function infer(input: EstimateInput): StageCost {
+  const { work, plan, machine, records, inferShards } = input;
+  const total: StageCost = { stage: "infer", seconds: 0, instanceSeconds: 0, memoryGiB: 0 };
+  const share = machine.gpus > 0 ? C.gpuCaseShare : 1;
+  for (const training of work.trainings)
+    for (const engine of training.engines) {
+      const cases = engine.inferCases.filter((item) => engine.missing.has(item.caseId));
+      const shards = inferShards(engine);
+      const atOnce = childrenAtOnce(shards, machine);
+      const work = cases.reduce((sum, item) => {
+        const record = records.get(item.caseId)!;
+        const shape = arrayShape(record, plan);
+        const megavoxels = (product(record.shapeZyx) + product(shape)) / 1e6;
+        const host = C.inferSecondsPerCase + share * C.inferSecondsPerMegavoxel * megavoxels;
+        // A window has all of the machine in windowSeconds; a child on processors has its share of the cores.
+        const model = windowsOf(shape, plan) * windowSeconds(plan, machine, engine.engine, plan.infer.mirroring);
+        return sum + host + (machine.gpus > 0 ? model : model * atOnce);
+      }, 0);
+      // The array starts even where every case is done: its children find that out.
+      const one = arrayCost("infer", C.inferStartSeconds, work, shards, inferMemory(input), machine);
+      total.seconds += one.seconds;
+      total.instanceSeconds += one.instanceSeconds;
+      total.memoryGiB = Math.max(total.memoryGiB, one.memoryGiB);
+    }
+  return total;
+}
+
+/** An array's children side by side, as many as there are GPUs or cores. */
+function arrayCost(
+  stage: StageName,
+  startSeconds: number,
+  workSeconds: number,
+  shards: number,
+  memoryGiB: number,
+  machine: Machine,
+): StageCost {
+  const atOnce = childrenAtOnce(shards, machine);
+  const rounds = machine.where === "aws" ? 1 : Math.ceil(shards / atOnce);
+  const seconds = provision(machine) + startSeconds * rounds + workSeconds / atOnce;
+  const paid = machine.where === "aws" ? shards * (provision(machine) + startSeconds) + workSeconds : 0;
+  return cost(stage, seconds, paid / gpusOfInstance(machine), memoryGiB, machine);
+}
+
+const childrenAtOnce = (shards: number, machine: Machine): number =>
+  machine.where === "aws" ? shards : Math.max(1, Math.min(shards, machine.gpus > 0 ? machine.gpus : machine.cpus));
+
+/** On one machine the equivalent is the same minutes of one instance, whatever runs side by side. */
+const cost = (
+  stage: StageName,
+  seconds: number,
+  paidSeconds: number,
+  memoryGiB: number,
+  machine: Machine,
+): StageCost => ({
+  stage,
+  seconds,
+  instanceSeconds: machine.where === "aws" ? paidSeconds : seconds,
+  memoryGiB,
+});
+/** Lambdas and the report: not on an instance. */
+const fixed = (stage: StageName, seconds: number, memoryGiB: number): StageCost => ({
+  stage,
+  seconds,
+  instanceSeconds: 0,
+  memoryGiB,
+});
+
+/** Shape of a case's arrays, in their own axes. */
+function arrayShape(record: CaseRecord, plan: Pick<Plan, "spacingMmZyx" | "transpose">): Triple {
+  const [z, y, x] = record.nonzeroBoxZyx;
+  const cropped: Triple = [z[1] - z[0], y[1] - y[0], x[1] - x[0]];
+  return transposed(resampledShape(cropped, record.spacingMmZyx, plan.spacingMmZyx), plan.transpose);
+}
+
+/** Windows of a volume: ceil((size - patch) / step) + 1 an axis, after padding to the patch (recipe.md 5). */
+export function windowsOf(shape: readonly number[], { patch, infer }: Pick<Plan, "patch" | "infer">): number {
+  return product(
+    patch.map((edge, axis) => {
+      const step = edge * (1 - infer.overlap);
+      return Math.ceil((Math.max(shape[axis]!, edge) - edge) / step) + 1;
+    }),
+  );
+}
+
+function windowSeconds(
+  plan: Pick<Plan, "patch" | "network">,
+  machine: Machine,
+  engine: EngineWork["engine"],
+  mirroring: boolean,
+): number {
+  const passes = mirroring ? 8 : 1;
+  const rate = convGflops(machine) * 1e9 * C.inferShare[kindOf(machine)][engine];
+  return (passes * forwardOperations(plan.patch, plan.network)) / rate;
+}
+
+function inferMemory({ plan, records, work }: EstimateInput): number {
+  const ids = new Set(work.trainings.flatMap((t) => t.engines.flatMap((e) => e.inferCases.map((item) => item.caseId))));
+  const voxels = Math.max(
+    ...[...ids].map((id) => Math.max(product(arrayShape(records.get(id)!, plan)), product(records.get(id)!.shapeZyx))),
+  );
+  const bytes = C.inferBytesPerVoxelAndClass * plan.network.outputClasses;
+  return volumeMemoryGiB(C.inferBaseGiB, bytes, voxels) + (elementsOf(plan) * C.inferBytesPerElement) / 2 ** 30;
+}
+
+const elementsOf = ({ patch, network }: Pick<Plan, "patch" | "network">) =>
+  featureMapElements(patch, network, network.outputClasses);
+const largest = (records: readonly CaseRecord[]) =>
+  Math.max(0, ...records.map((record) => product(record.shapeZyx) * record.images.length));
+const kindOf = (machine: Machine) => (machine.gpus > 0 ? "gpu" : "cpu");
+const convGflops = (machine: Machine) =>
+  machine.convGflops ?? (machine.gpus > 0 ? C.defaultConvGflops.gpu : C.defaultConvGflops.perCpu * machine.cpus);
+const gpusOfInstance = (machine: Machine) => Math.max(1, machine.gpus);
+const provision = (machine: Machine) => (machine.where === "aws" ? C.provisionSeconds : 0);
+const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+const rounded = (value: number, digits: number) => Number(value.toFixed(digits));

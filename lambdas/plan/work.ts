@@ -1,0 +1,164 @@
+// What there is to do: hashes of every output, which of them exist, and from that the work of each stage.
+import {
+  compileTaskId,
+  type EngineName,
+  type Fold,
+  type InferCase,
+  inferTaskId,
+  keys,
+  type Machine,
+  type ObjectStore,
+  type Plan,
+  type PreprocessCase,
+  type RunRequest,
+  type Strategy,
+  type TrainCase,
+  trainTaskId,
+  under,
+} from "../../lib/contracts/index.ts";
+import { compileHash, engineHash, inferHash, preprocessHash, trainHash } from "./hashes.ts";
+import { type IngestedCase, inBatches } from "./inputs.ts";
+
+export interface EngineWork {
+  name: string;
+  engine: EngineName;
+  compileTaskId: string;
+  inferTaskId: string;
+  hash: string;
+  outputPrefix: string;
+  compiled: boolean;
+  inferCases: InferCase[];
+  /** Of them, ids whose scores do not exist yet. */
+  missing: Set<string>;
+}
+
+export interface TrainingWork {
+  name: string;
+  taskId: string;
+  fold: Fold;
+  strategy: Strategy;
+  gpus: number;
+  hash: string;
+  outputPrefix: string;
+  trained: boolean;
+  cases: TrainCase[];
+  engines: EngineWork[];
+}
+
+export interface Work {
+  preprocessCases: PreprocessCase[];
+  /** Of them, ids whose arrays do not exist yet. */
+  missing: Set<string>;
+  trainings: TrainingWork[];
+}
+
+/** The parts of a plan that outputs depend on. */
+export type PlannedParts = Pick<
+  Plan,
+  | "spacingMmZyx"
+  | "transpose"
+  | "normalisation"
+  | "network"
+  | "patch"
+  | "batch"
+  | "batchDice"
+  | "dummy2d"
+  | "precision"
+  | "seed"
+  | "budget"
+  | "infer"
+  | "folds"
+>;
+
+export async function workOf(
+  request: RunRequest,
+  plan: PlannedParts,
+  cases: { training: readonly IngestedCase[]; test: readonly IngestedCase[] },
+  choices: { strategies: readonly Strategy[]; engines: readonly EngineName[] },
+  machine: Machine,
+  store: ObjectStore,
+): Promise<Work> {
+  const exists = (key: string) => store.exists(under(request.artefactsUri, key));
+  // Only what the chosen folds use is made into arrays.
+  const used = new Set(plan.folds.flatMap((fold) => [...fold.train, ...fold.validation]));
+  const arrays = new Map(
+    cases.training
+      .filter((item) => used.has(item.caseId))
+      .map((item) => [item.caseId, preprocessHash(request, { caseHash: item.record.caseHash, ...plan })]),
+  );
+  const byId = new Map([...cases.training, ...cases.test].map((item) => [item.caseId, item]));
+  const preprocessCases = [...arrays].map(([caseId, hash]): PreprocessCase => {
+    const { recordKey } = byId.get(caseId)!;
+    return { caseId, recordKey, outputPrefix: keys.output("preprocess", hash), outputHash: hash };
+  });
+
+  const trainings: TrainingWork[] = [];
+  for (const fold of plan.folds)
+    for (const strategy of choices.strategies) {
+      const gpus = strategy === "ddp" ? Math.min(machine.gpus, plan.batch) : Math.min(machine.gpus, 1);
+      const hashes = (part: "train" | "validation") => fold[part].map((id) => arrays.get(id)!);
+      const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine });
+      const outputPrefix = keys.output("train", hash);
+      trainings.push({
+        name: `${fold.name}-${strategy}`,
+        taskId: trainTaskId(fold.name, strategy),
+        fold,
+        strategy,
+        gpus,
+        hash,
+        outputPrefix,
+        trained: await exists(keys.outputResult(outputPrefix)),
+        cases: (["train", "validation"] as const).flatMap((part) =>
+          fold[part].map((caseId) => ({ caseId, part, arraysPrefix: keys.output("preprocess", arrays.get(caseId)!) })),
+        ),
+        engines: await Promise.all(
+          choices.engines.map((engine) => engineWork(engine, hash, fold, strategy, hashes("validation"))),
+        ),
+      });
+    }
+  return {
+    preprocessCases,
+    missing: await missingOf(preprocessCases, (item) => exists(keys.arraysMeta(item.outputHash))),
+    trainings,
+  };
+
+  async function engineWork(
+    engine: EngineName,
+    trained: string,
+    fold: Fold,
+    strategy: Strategy,
+    validation: readonly string[],
+  ): Promise<EngineWork> {
+    const identity = engineHash(request, trained, engine, machine);
+    const hash = compileHash(identity, validation);
+    const outputPrefix = keys.output("compile", hash);
+    const inferCase = (caseId: string, part: "validation" | "test"): InferCase => {
+      const { record, recordKey } = byId.get(caseId)!;
+      const outputHash = inferHash(identity, { caseHash: record.caseHash, part, infer: plan.infer });
+      return { caseId, part, recordKey, outputPrefix: keys.output("infer", outputHash), outputHash };
+    };
+    const inferCases = [
+      ...fold.validation.map((id) => inferCase(id, "validation")),
+      ...cases.test.map((item) => inferCase(item.caseId, "test")),
+    ];
+    return {
+      name: `${fold.name}-${strategy}-${engine}`,
+      engine,
+      compileTaskId: compileTaskId(fold.name, strategy, engine),
+      inferTaskId: inferTaskId(fold.name, strategy, engine),
+      hash,
+      outputPrefix,
+      compiled: await exists(keys.outputResult(outputPrefix)),
+      inferCases,
+      missing: await missingOf(inferCases, (item) => exists(keys.caseScores(item.outputHash))),
+    };
+  }
+}
+
+async function missingOf<T extends { caseId: string }>(
+  items: readonly T[],
+  exists: (item: T) => Promise<boolean>,
+): Promise<Set<string>> {
+  const there = await inBatches(items, exists);
+  return new Set(items.filter((_, i) => !there[i]).map((item) => item.caseId));
+}
