@@ -83,6 +83,8 @@ function forgetFailures(scope: RestoredScope, children: Restored["children"] | u
   }
 }
 
+const ASIDE = /^((Map|Parallel)StateSucceeded|MapIteration(Succeeded|Failed|Aborted))$/;
+
 /** A scope while its events are read. */
 interface Thread extends RestoredScope {
   parent?: Thread;
@@ -121,8 +123,9 @@ class Reader {
     }
     const thread = this.#threadFor(event);
     this.#threadOf.set(event.id, thread);
-    // A Succeeded of a Map or Parallel is not what its exit names as predecessor.
-    if (!/^(Map|Parallel)StateSucceeded$/.test(event.type)) thread.lastEventId = event.id;
+    // A Succeeded of a Map or Parallel is not what its exit names as predecessor; and an iteration that is continued
+    // after it had failed goes on from before its end.
+    if (!ASIDE.test(event.type)) thread.lastEventId = event.id;
     if (event.type.endsWith("StateEntered")) this.#enter(thread, event);
     else if (event.type.endsWith("StateExited")) exit(thread, event);
     else this.#within(thread, event);
@@ -156,7 +159,7 @@ class Reader {
       throw new Error(`Event ${event.id} (${event.type}) follows event ${event.previousEventId}, which is missing.`);
     const { type } = event;
     if (type === "MapIterationStarted") {
-      const outer = this.#closing.has(event.previousEventId) ? before.parent! : before;
+      const outer = this.#closing.has(event.previousEventId) ? (before.parent ?? before) : before;
       return this.#open(outer, event.mapIterationStartedEventDetails!.index);
     }
     if (type.startsWith("MapIteration")) {
@@ -166,7 +169,7 @@ class Reader {
     if (type.endsWith("StateEntered")) return this.#threadEntering(before, event);
     const name = event.stateExitedEventDetails?.name ?? event.evaluationFailedEventDetails?.state;
     if (name !== undefined) return upwards(before, (thread) => thread.state?.entered.name === name);
-    const closed = this.#closing.has(event.previousEventId) ? before.parent! : before;
+    const closed = this.#closing.has(event.previousEventId) ? (before.parent ?? before) : before;
     const kind = /^(Map|Parallel)State/.exec(type)?.[1] ?? (type.startsWith("MapRun") ? "Map" : undefined);
     if (kind === undefined) return closed;
     return upwards(closed, ({ state }) => state?.type === kind && !state.exited && !state.failureRecorded);

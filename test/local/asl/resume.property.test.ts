@@ -39,8 +39,9 @@ const nest = (depth: number): fc.Arbitrary<Step> =>
   );
 
 /** Every state adds to `seen`, so that the last output tells which ones ran and in what order. */
-function program(sequence: readonly Step[], prefix: string, flaky: boolean): JsonObject {
+function program(sequence: readonly Step[], prefix: string, flaky: boolean, brittle = false): JsonObject {
   const states: JsonObject = {};
+  const retry = (retrier: JsonObject): JsonObject => (brittle ? {} : { Retry: [retrier] });
   const names = sequence.map((_, i) => `${prefix}${i}`);
   for (const [i, step] of sequence.entries()) {
     const name = names[i]!;
@@ -58,8 +59,8 @@ function program(sequence: readonly Step[], prefix: string, flaky: boolean): Jso
           Assign: { [`v${name}`]: "{% $states.result.value %}" },
           Output: seen("$states.result.value"),
           // Two retries: three failures reach the Catch, unless an iteration is to fail and its Map to try again.
-          Retry: [{ ErrorEquals: ["Flaky"], MaxAttempts: 2 }],
-          ...(flaky
+          ...retry({ ErrorEquals: ["Flaky"], MaxAttempts: 2 }),
+          ...(flaky || brittle
             ? {}
             : {
                 Catch: [
@@ -94,11 +95,11 @@ function program(sequence: readonly Step[], prefix: string, flaky: boolean): Jso
           Items: Array.from({ length: step.items }, (_, item) => item),
           ItemSelector: inner,
           ItemProcessor: {
-            ...program(step.body, `${name}m`, flaky || (step.kind === "map" && step.retried)),
+            ...program(step.body, `${name}m`, flaky || (step.kind === "map" && step.retried), brittle),
             ProcessorConfig: { Mode: step.kind === "map" ? "INLINE" : "DISTRIBUTED" },
           },
           ...(step.kind === "map" ? { MaxConcurrency: step.concurrency } : {}),
-          Retry: [{ ErrorEquals: ["States.ALL"], MaxAttempts: 20, BackoffRate: 1 }],
+          ...retry({ ErrorEquals: ["States.ALL"], MaxAttempts: 20, BackoffRate: 1 }),
           Output: all,
           ...onward,
         };
@@ -106,8 +107,8 @@ function program(sequence: readonly Step[], prefix: string, flaky: boolean): Jso
       case "parallel":
         states[name] = {
           Type: "Parallel",
-          Branches: step.branches.map((branch, b) => program(branch, `${name}b${b}x`, flaky)),
-          Retry: [{ ErrorEquals: ["States.ALL"], MaxAttempts: 20, BackoffRate: 1 }],
+          Branches: step.branches.map((branch, b) => program(branch, `${name}b${b}x`, flaky, brittle)),
+          ...retry({ ErrorEquals: ["States.ALL"], MaxAttempts: 20, BackoffRate: 1 }),
           Output: all,
           ...onward,
         };
@@ -115,7 +116,8 @@ function program(sequence: readonly Step[], prefix: string, flaky: boolean): Jso
     }
   }
   const lastKind = sequence.at(-1)!.kind;
-  if (lastKind === "choice" || (lastKind === "task" && !flaky)) states[`${prefix}end`] = { Type: "Succeed" };
+  if (lastKind === "choice" || (lastKind === "task" && !flaky && !brittle))
+    states[`${prefix}end`] = { Type: "Succeed" };
   return { StartAt: names[0]!, States: states };
 }
 
@@ -182,18 +184,14 @@ function expectSoundIds(events: readonly HistoryEvent[]): void {
   }
 }
 
-const machine = fc.record({ sequence: steps(2) }).map(
-  ({ sequence }): JsonObject => ({
-    QueryLanguage: "JSONata",
-    ...program(sequence, "s", false),
-  }),
-);
+const machine = (brittle: boolean) =>
+  steps(2).map((sequence): JsonObject => ({ QueryLanguage: "JSONata", ...program(sequence, "s", false, brittle) }));
 
 describe("continuing a history that was cut off", () => {
   test("after any event gives the same output, and no finished task is run again", async () => {
     await fc.assert(
       fc.asyncProperty(
-        machine,
+        machine(false),
         fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true })),
         async (definition, cuts) => {
           const whole = await run(definition, []);
@@ -214,6 +212,21 @@ describe("continuing a history that was cut off", () => {
           }
         },
       ),
+      { numRuns: Number(process.env.FC_RUNS ?? 25) },
+    );
+  });
+
+  test("that failed, again and again, ends as if nothing had failed, and runs each task to success once", async () => {
+    await fc.assert(
+      fc.asyncProperty(machine(true), async (definition) => {
+        const calm = await run(JSON.parse(JSON.stringify(definition).replaceAll(/"failures":\d/g, '"failures":0')), []);
+        let last = await run(definition, []);
+        for (let redrives = 0; last.result.status !== "SUCCEEDED" && redrives < 200; redrives++)
+          last = await run(definition, last.events);
+        expect(last.result).toEqual(calm.result);
+        for (const [key, { succeeded }] of outcomes(last.events)) expect([key, succeeded]).toEqual([key, 1]);
+        expectSoundIds(last.events);
+      }),
       { numRuns: Number(process.env.FC_RUNS ?? 25) },
     );
   });
