@@ -94,9 +94,9 @@ export async function runExecution(request: ExecutionRequest): Promise<Execution
     stopping: new Set(),
     children: restored?.children ?? new Map(),
   };
-  const stop = stopSignal(request.signal);
+  const stop = stopController(request.signal);
   const timer = new AbortController();
-  const { controller, release } = linkedController(stop);
+  const { controller, release } = linkedController(stop.controller.signal);
   if (definition.TimeoutSeconds !== undefined)
     clock.sleep(definition.TimeoutSeconds * 1000, timer.signal).then(() => {
       if (!timer.signal.aborted) controller.abort(new TaskAbort("execution-timeout"));
@@ -111,18 +111,21 @@ export async function runExecution(request: ExecutionRequest): Promise<Execution
   } finally {
     timer.abort();
     release();
+    stop.release();
+    // Tasks that a failed sibling stopped may still be ending, also where the failure was caught.
+    await Promise.allSettled(run.stopping);
   }
 }
 
 /** The caller's signal with a reason that tasks understand. */
-function stopSignal(signal: AbortSignal | undefined): AbortSignal {
+function stopController(signal: AbortSignal | undefined): { controller: AbortController; release: () => void } {
   const controller = new AbortController();
   const stop = () => {
-    const { error, cause } =
-      signal?.reason instanceof StatesError ? signal.reason : { error: undefined, cause: undefined };
+    const given: unknown = signal?.reason;
+    const { error, cause } = given instanceof StatesError ? given : new StatesError();
     controller.abort(new TaskAbort("stopped", error, cause));
   };
   if (signal?.aborted) stop();
   else signal?.addEventListener("abort", stop, { once: true });
-  return controller.signal;
+  return { controller, release: () => signal?.removeEventListener("abort", stop) };
 }
