@@ -7,6 +7,7 @@ A coarse axis is resampled by nearest neighbour, apart from the plane of the oth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from .contract import Zyx
 
 # DALI tabulates the cubic: within 0.003 of its definition for values of unit variance (measured).
 IMAGE_KERNEL = "cubic convolution (Keys, a = -0.5), no anti-aliasing; nearest along a coarse axis"
+_SLAB_VOXELS = 8 << 20
 LABEL_KERNEL = "linear on each class, assigned where >= 0.5; nearest along a coarse axis"
 
 
@@ -33,39 +35,39 @@ def normalised_image(
     coarse_axis: int | None,
 ) -> NDArray[np.float32]:
     """(clipped voxels - subtracted) / divisor, then resampled to ``shape`` with `IMAGE_KERNEL`."""
-    mode = _mode(voxels_dhw.shape, shape, coarse_axis)
-    pipeline = _image_pipeline(dali.device_id(), mode)
-    # Held here until the pipeline has run: it reads the array in place.
-    voxels_dhwc = np.ascontiguousarray(voxels_dhw, np.float32)[..., None]
-    pipeline.feed_input("voxels", [voxels_dhwc])
-    for name, value in (
-        ("low", clip[0]),
-        ("high", clip[1]),
-        ("subtracted", subtracted),
-        ("divisor", divisor),
-    ):
-        pipeline.feed_input(name, [np.float32(value)])
-    _feed_sizes(pipeline, mode, voxels_dhw.shape, shape, coarse_axis)
-    return _output(pipeline)
+    feed = {"low": clip[0], "high": clip[1], "subtracted": subtracted, "divisor": divisor}
+    apart = 0 if coarse_axis is None else coarse_axis
+    planes = [voxels_dhw.shape[axis] if axis == apart else shape[axis] for axis in range(3)]
+    device = dali.device_id()
+    first = _image_pipeline(device, planes != list(voxels_dhw.shape))
+    voxels = _slab_by_slab(first, voxels_dhw, planes, along=apart, dtype=np.float32, feed=feed)
+    if planes == list(shape):
+        return voxels
+    last = _resize_pipeline(device, "cubic" if coarse_axis is None else "nearest")
+    return _slab_by_slab(last, voxels, shape, along=1 if apart == 0 else 0, dtype=np.float32)
 
 
 def label(label_dhw: NDArray[np.int8], shape: Zyx, coarse_axis: int | None) -> NDArray[np.int8]:
     """A label resampled to ``shape`` with `LABEL_KERNEL`; what no class claims is background 0."""
-    mode = _mode(label_dhw.shape, shape, coarse_axis)
-    if mode == "same":
+    if label_dhw.shape == tuple(shape):
         return np.ascontiguousarray(label_dhw)
-    label_dhw = np.ascontiguousarray(label_dhw)
+    apart = 0 if coarse_axis is None else coarse_axis
+    planes = [label_dhw.shape[axis] if axis == apart else shape[axis] for axis in range(3)]
+    device = dali.device_id()
+    linear = _resize_pipeline(device, "linear")
+    last = linear if coarse_axis is None else _resize_pipeline(device, "nearest")
     resampled = np.zeros(shape, np.int8)
     values = [int(v) for v in np.unique(label_dhw)]
-    pipeline = _label_pipeline(dali.device_id(), mode)
     for value in values:
         # Everything starts as background, which only has something to win back from a -1 before it.
         if value == 0 and values[0] == 0:
             continue
-        one_class_dhwc = (label_dhw == value).view(np.uint8)[..., None]
-        pipeline.feed_input("voxels", [one_class_dhwc])
-        _feed_sizes(pipeline, mode, label_dhw.shape, shape, coarse_axis)
-        resampled[_output(pipeline).astype(bool)] = value
+        share = label_dhw == value
+        if planes != list(label_dhw.shape):
+            share = _slab_by_slab(linear, share, planes, along=apart, dtype=np.float32)
+        if planes != list(shape):
+            share = _slab_by_slab(last, share, shape, along=1 if apart == 0 else 0, dtype=np.float32)
+        resampled[share >= 0.5] = value
     return resampled
 
 
@@ -76,7 +78,7 @@ def logits_planes(
 
     The same grid and weights as DALI's linear resize, but plane by plane and where the logits are.
     """
-    if _mode(logits_kdhw.shape[1:], shape, coarse_axis) == "same":
+    if tuple(logits_kdhw.shape[1:]) == tuple(shape):
         return logits_kdhw[:, start:stop].float()
     depth = logits_kdhw.shape[1]
     position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * depth / shape[0] - 0.5
@@ -97,67 +99,68 @@ def logits_planes(
     return F.interpolate(planes, size=list(shape[1:]), mode="bilinear", align_corners=False)
 
 
-def _mode(old: Any, new: Zyx, coarse_axis: int | None) -> str:
-    if tuple(old) == tuple(new):
-        return "same"
-    return "whole" if coarse_axis is None else "apart"
+def _slab_by_slab(
+    pipeline: Any,
+    voxels_dhw: NDArray,
+    shape: Sequence[int],
+    *,
+    along: int,
+    dtype: Any,
+    feed: dict[str, float] | None = None,
+) -> NDArray:
+    """Runs a pipeline over slabs of planes along an axis whose size does not change.
+
+    Resizing is separable: the axes are done one after the other, so that what DALI holds at a time is a slab
+    and not three copies of the volume.
+    """
+    out = np.empty(shape, dtype)
+    voxels_a_plane = max(voxels_dhw.size // voxels_dhw.shape[along], out.size // shape[along])
+    planes = max(1, _SLAB_VOXELS // voxels_a_plane)
+    for start in range(0, shape[along], planes):
+        where = [slice(None)] * 3
+        where[along] = slice(start, start + planes)
+        slab_dhwc = np.ascontiguousarray(voxels_dhw[tuple(where)], np.float32)[..., None]
+        size = np.array(shape, np.float32)
+        size[along] = slab_dhwc.shape[along]
+        pipeline.feed_input("voxels", [slab_dhwc])
+        if tuple(shape) != voxels_dhw.shape:
+            pipeline.feed_input("size", [size])
+        for name, value in (feed or {}).items():
+            pipeline.feed_input(name, [np.float32(value)])
+        (output,) = pipeline.run()
+        out[tuple(where)] = np.asarray(output.as_cpu().at(0))[..., 0]
+    return out
 
 
-def _feed_sizes(pipeline: Any, mode: str, old: Any, new: Zyx, coarse_axis: int | None) -> None:
-    """Mode "apart" resizes twice: within the slices, then across them."""
-    if mode == "same":
-        return
-    if mode == "apart":
-        assert coarse_axis is not None
-        in_slices = np.array(new, np.float32)
-        in_slices[coarse_axis] = old[coarse_axis]
-        pipeline.feed_input("in_slices", [in_slices])
-    pipeline.feed_input("size", [np.array(new, np.float32)])
-
-
-def _output(pipeline: Any) -> NDArray:
-    (output,) = pipeline.run()
-    return np.array(output.as_cpu().at(0)[..., 0])
-
-
-def _voxels(device: int | None, dtype: Any) -> Any:
-    """The input of a pipeline: one channel as DHWC with C = 1, read in place on the CPU."""
-    voxels = dali.modules().fn.external_source(
-        name="voxels", layout="DHWC", dtype=dtype, ndim=4, no_copy=device is None
-    )
-    return voxels if device is None else voxels.gpu()
-
-
-def _resized(voxels: Any, mode: str, kernel: Any) -> Any:
+def _inputs(device: int | None, *scalars: str) -> list[Any]:
+    """voxels (one channel as DHWC with C = 1, read in place on the CPU), size, then the scalars."""
     fn, types = dali.modules().fn, dali.modules().types
-    if mode == "same":
-        return voxels
-    options = {"dtype": types.FLOAT, "antialias": False}
+    voxels = fn.external_source(
+        name="voxels", layout="DHWC", dtype=types.FLOAT, ndim=4, no_copy=device is None
+    )
+    # A resize takes its size from the CPU, whatever its device.
     size = fn.external_source(name="size", dtype=types.FLOAT, ndim=1)
-    if mode == "whole":
-        return fn.resize(voxels, size=size, interp_type=kernel, **options)
-    in_slices = fn.external_source(name="in_slices", dtype=types.FLOAT, ndim=1)
-    voxels = fn.resize(voxels, size=in_slices, interp_type=kernel, **options)
-    return fn.resize(voxels, size=size, interp_type=types.INTERP_NN, **options)
+    values = [fn.external_source(name=name, dtype=types.FLOAT, ndim=0) for name in scalars]
+    if device is None:
+        return [voxels, size, *values]
+    return [voxels.gpu(), size, *(value.gpu() for value in values)]
+
+
+def _resize(voxels: Any, size: Any, kernel: str) -> Any:
+    types = dali.modules().types
+    interpolation = {"cubic": types.INTERP_CUBIC, "linear": types.INTERP_LINEAR, "nearest": types.INTERP_NN}
+    return dali.modules().fn.resize(voxels, size=size, interp_type=interpolation[kernel], antialias=False)
 
 
 @cache
-def _image_pipeline(device: int | None, mode: str) -> Any:
-    """clip -> (v - subtracted) / divisor -> resize, for one channel as DHWC with C = 1."""
-    fn, types = dali.modules().fn, dali.modules().types
+def _image_pipeline(device: int | None, resized: bool) -> Any:
+    """clip -> (v - subtracted) / divisor -> cubic resize."""
 
     @dali.modules().pipeline_def(**dali.one_at_a_time(device))
     def graph() -> Any:
-        voxels = _voxels(device, types.FLOAT)
-        scalars = [
-            fn.external_source(name=name, dtype=types.FLOAT, ndim=0)
-            for name in ("low", "high", "subtracted", "divisor")
-        ]
-        if device is not None:
-            scalars = [scalar.gpu() for scalar in scalars]
-        low, high, subtracted, divisor = scalars
-        clipped = dali.modules().math.clamp(voxels, low, high)
-        return _resized((clipped - subtracted) / divisor, mode, types.INTERP_CUBIC)
+        voxels, size, low, high, subtracted, divisor = _inputs(device, "low", "high", "subtracted", "divisor")
+        normalised = (dali.modules().math.clamp(voxels, low, high) - subtracted) / divisor
+        return _resize(normalised, size, "cubic") if resized else normalised
 
     pipeline = graph()
     pipeline.build()
@@ -165,14 +168,11 @@ def _image_pipeline(device: int | None, mode: str) -> Any:
 
 
 @cache
-def _label_pipeline(device: int | None, mode: str) -> Any:
-    """One class's 0/1 voxels -> linear resize -> 1 where >= 0.5."""
-    fn, types = dali.modules().fn, dali.modules().types
-
+def _resize_pipeline(device: int | None, kernel: str) -> Any:
     @dali.modules().pipeline_def(**dali.one_at_a_time(device))
     def graph() -> Any:
-        voxels = _voxels(device, types.UINT8)
-        return fn.cast(_resized(voxels, mode, types.INTERP_LINEAR) >= 0.5, dtype=types.UINT8)
+        voxels, size = _inputs(device)
+        return _resize(voxels, size, kernel)
 
     pipeline = graph()
     pipeline.build()
