@@ -1,6 +1,6 @@
 // One execution from its first event to its last: the root, or a child of a distributed Map.
 import type { Program } from "./definition.ts";
-import { StatesError, TaskAbort } from "./errors.ts";
+import { ERROR, StatesError, TaskAbort } from "./errors.ts";
 import { failureDetails, text } from "./history-event.ts";
 import type { Json } from "./json.ts";
 import type { Iteration } from "./ports.ts";
@@ -53,7 +53,10 @@ export async function conduct(
     }
     if (!(thrown instanceof TaskAbort)) throw thrown;
     if (thrown.kind === "execution-timeout" && options.path.length === 0) {
-      await scope.record("ExecutionTimedOut", { executionTimedOutEventDetails: {} });
+      // DescribeExecution gives no error for it: only this event does.
+      await scope.record("ExecutionTimedOut", {
+        executionTimedOutEventDetails: failureDetails(ERROR.timeout, undefined),
+      });
       return { status: "TIMED_OUT" };
     }
     // The end is told only once nothing runs any more: whoever reads it may delete files or start again.

@@ -34,7 +34,9 @@ const fromMillis = [
 ] as const;
 
 /** @returns the functions by name, to be bound for one evaluation */
-export function awsFunctions(source: EvaluationSource): { [name: string]: (...args: never[]) => unknown } {
+export function awsFunctions(source: EvaluationSource): {
+  [name: string]: ((...args: never[]) => unknown) | undefined;
+} {
   let draws = 0;
   const bytes = (): Buffer => createHash("sha256").update(`${source.seed}|${draws++}`).digest();
   const millis = source.now.getTime();
@@ -45,17 +47,12 @@ export function awsFunctions(source: EvaluationSource): { [name: string]: (...ar
       return fromMillis[form].evaluate(undefined, { millis, picture, zone });
     },
     millis: () => millis,
-    uuid() {
-      const id = bytes();
-      id[6] = (id[6]! & 0x0f) | 0x40;
-      id[8] = (id[8]! & 0x3f) | 0x80;
-      const hex = id.toString("hex");
-      return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join("-");
-    },
+    uuid: () => uuidOf(bytes()),
     random(seed?: unknown) {
       if (seed === undefined) return fraction(bytes());
-      if (typeof seed !== "number") throw new FunctionError("$random takes a number as its seed");
-      return drawFraction(`seed|${seed}`);
+      if (typeof seed !== "number" || !Number.isFinite(seed))
+        throw new FunctionError("$random takes a number as its seed");
+      return javaRandom(seed);
     },
     partition(array?: unknown, size?: unknown) {
       if (array === undefined) return undefined;
@@ -89,13 +86,36 @@ export function awsFunctions(source: EvaluationSource): { [name: string]: (...ar
       if (typeof text !== "string") throw new FunctionError("$parse takes a string");
       return JSON.parse(text) as unknown;
     },
-    eval() {
-      throw new FunctionError("$eval is not available in Step Functions; use $parse to turn a text into JSON");
-    },
+    // AWS takes $eval away: calling it says T1006, as for any name that is no function.
+    eval: undefined,
   };
 }
 
 /** A number in [0, 1) that depends on the seed alone. */
 export const drawFraction = (seed: string): number => fraction(createHash("sha256").update(seed).digest());
+
+/** A version 4 UUID that depends on the seed alone. */
+export const drawUuid = (seed: string): string => uuidOf(createHash("sha256").update(seed).digest());
+
+function uuidOf(random: Buffer): string {
+  const id = Buffer.from(random.subarray(0, 16));
+  id[6] = (id[6]! & 0x0f) | 0x40;
+  id[8] = (id[8]! & 0x3f) | 0x80;
+  const hex = id.toString("hex");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+/** AWS's seeded $random is java.util.Random's first nextDouble(): $random(42) is 0.7275636800328681. */
+function javaRandom(seed: number): number {
+  const mask = (1n << 48n) - 1n;
+  const multiplier = 0x5deece66dn;
+  let state = (BigInt(Math.trunc(seed)) ^ multiplier) & mask;
+  const next = (bits: bigint): bigint => {
+    state = (state * multiplier + 0xbn) & mask;
+    return state >> (48n - bits);
+  };
+  const high = next(26n);
+  return Number((high << 27n) + next(27n)) / 2 ** 53;
+}
 
 const fraction = (bytes: Buffer): number => bytes.readUIntBE(0, 6) / 2 ** 48;

@@ -11,7 +11,7 @@ import { readItems } from "./item-reader.ts";
 import { Journal } from "./journal.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { EvaluationFailure, evaluateTemplate, evaluateTyped } from "./jsonata-evaluate.ts";
-import { awsFunctions } from "./jsonata-functions.ts";
+import { drawUuid } from "./jsonata-functions.ts";
 import { itemInput, type MapNumbers, mapItems, mapNumbers } from "./map-state.ts";
 import type { RestoredAttempt, RestoredExecution } from "./restored.ts";
 import type { Run } from "./scope.ts";
@@ -189,8 +189,9 @@ async function runChild(
 function newMapRunArn(call: StateCall, attempt: number): string {
   const [, , , region, account, , machine] = call.scope.run.arn.split(":");
   const label = call.def.Label ?? call.name.replace(/[^A-Za-z0-9_-]/g, "-").slice(0, 40);
-  const source = { seed: `${call.scope.run.arn}|${call.entered.id}|mapRun|${attempt}`, now: new Date(0) };
-  const uuid = awsFunctions(source).uuid!() as string;
+  // Seeded with the start, so that a name used again for another execution draws other runs.
+  const start = String(call.scope.run.context.Execution.StartTime);
+  const uuid = drawUuid(`${call.scope.run.arn}|${start}|${call.entered.id}|mapRun|${attempt}`);
   return `arn:aws:states:${region}:${account}:mapRun:${machine?.split("/")[0]}/${label}:${uuid}`;
 }
 

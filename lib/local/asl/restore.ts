@@ -164,7 +164,7 @@ class Reader {
     }
     if (type.startsWith("MapIteration")) {
       this.#closing.add(event.id);
-      return before;
+      return iterationOf(before, detailsOf(event) as { name?: string; index?: number }) ?? before;
     }
     if (type.endsWith("StateEntered")) return this.#threadEntering(before, event);
     const name = event.stateExitedEventDetails?.name ?? event.evaluationFailedEventDetails?.state;
@@ -278,6 +278,12 @@ class Reader {
         return;
     }
   }
+}
+
+/** A failed ItemSelector is recorded inside the iteration in the name of the Map, so the thread before may be either's. */
+function iterationOf(before: Thread, { name, index }: { name?: string; index?: number }): Thread | undefined {
+  const outer = upwards(before, ({ state }) => state?.entered.name === name);
+  return index === undefined ? undefined : outer.state?.attempts.at(-1)?.iterations.get(index);
 }
 
 const newAttempt = (startedId: number): RestoredAttempt => ({

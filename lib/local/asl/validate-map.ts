@@ -28,12 +28,7 @@ export function checkMap(context: StateContext, state: Fields): void {
     return;
   }
   const at = step(pointer, "ItemProcessor");
-  checker.onlyFields(
-    processor,
-    ["StartAt", "States", "ProcessorConfig", "Comment", "QueryLanguage"],
-    at,
-    "An ItemProcessor",
-  );
+  checker.onlyFields(processor, ["StartAt", "States", "ProcessorConfig", "Comment"], at, "An ItemProcessor");
   const config = checker.object(processor, "ProcessorConfig", at) ?? {};
   const configAt = step(at, "ProcessorConfig");
   checker.onlyFields(config, ["Mode", "ExecutionType"], configAt, "A ProcessorConfig");

@@ -194,7 +194,7 @@ function checkParallel(context: StateContext, state: Fields): void {
       checker.invalid(at, branch, "an object");
       continue;
     }
-    checker.onlyFields(branch, ["StartAt", "States", "Comment", "QueryLanguage"], at, "A branch");
+    checker.onlyFields(branch, ["StartAt", "States", "Comment"], at, "A branch");
     context.program(branch, at, "A branch", false);
   }
 }

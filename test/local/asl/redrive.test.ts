@@ -258,6 +258,33 @@ describe("continuing after a crash", () => {
     expect(again.types.filter((type) => type === "MapIterationAborted")).toHaveLength(2);
   });
 
+  test("after a failed ItemSelector, anywhere, ends in the same way", async () => {
+    const inner = over(
+      "INLINE",
+      { Work: task() },
+      {
+        ItemSelector: "{% $states.context.Map.Item.Index = 1 ? $states.input.missing : 0 %}",
+        Catch: [{ ErrorEquals: ["States.QueryEvaluationError"], Next: "Rescue" }],
+      },
+    );
+    const definition = over(
+      "INLINE",
+      { ...inner.States, Rescue: { Type: "Pass", Output: "rescued", End: true } } as object,
+      {
+        Items: [0],
+      },
+    );
+    const renamed = JSON.parse(
+      JSON.stringify(definition).replace('"All":{', '"Outer":{').replace('"StartAt":"All"', '"StartAt":"Outer"'),
+    );
+    const whole = await execute(renamed, { tasks: () => "done" });
+    expect(whole.result.output).toEqual(["rescued"]);
+    for (let cut = 1; cut < whole.events.length; cut++) {
+      const again = await execute(renamed, { history: whole.events.slice(0, cut), tasks: () => "done" });
+      expect([cut, again.result]).toEqual([cut, whole.result]);
+    }
+  });
+
   test("refuses events that are no history of an execution", async () => {
     const definition = machineOf({ Work: task() });
     const whole = await execute(definition);
