@@ -104,7 +104,8 @@ def identified(uids: list[str]) -> list[Dataset]:
     series = ct_series.slices()
     study = generate_uid()
     for dataset in series:
-        dataset.SeriesInstanceUID = ct_series.generate_uid(entropy_srcs=["identified"])
+        # No valid UID: pydicom warns about it, quoting it.
+        dataset.SeriesInstanceUID = f"1.2.{SECRET}"
         dataset.StudyInstanceUID = dataset.FrameOfReferenceUID = study
         for tag, (vr, *_) in DicomDictionary.items():
             if tag in dataset or not 0x00080000 <= tag < 0x00500000:
@@ -122,9 +123,7 @@ def identified(uids: list[str]) -> list[Dataset]:
         private = dataset.private_block(0x0009, f"{SECRET} creator", create=True)
         private.add_new(1, "LO", SECRET)
         dataset.BurnedInAnnotation = "NO"
-        # A value that pydicom warns about, quoting it.
-        dataset.add_new(0x00101010, "AS", "1961Y" + SECRET)
-        uids += [str(dataset.SOPInstanceUID), str(dataset.SeriesInstanceUID), str(study)]
+        uids += [str(dataset.SOPInstanceUID), str(study)]
     return series
 
 
