@@ -4,7 +4,7 @@ import { keys } from "../../lib/contracts/index.ts";
 import { type ScoreSummary, summarise } from "./dice.ts";
 import { type Failures, failuresOf } from "./failures.ts";
 import { jobsOf, type RunFacts } from "./gather.ts";
-import { coveredSeconds, hull, intervalOf } from "./merge.ts";
+import { coveredSeconds, hull, intervalOf, originMs } from "./merge.ts";
 import type { ReportPorts } from "./ports.ts";
 import { pricingOf } from "./pricing.ts";
 import { rowsOf } from "./rows.ts";
@@ -23,7 +23,9 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
   const diceOf = (name: string) =>
     scored.find(({ segmentation }) => segmentation.name === name)?.segmentation.meanDice ?? null;
   const stages = stagesOf(facts, pricing, output?.go === true && output.preprocess.missing === 0);
-  const intervals = jobs.filter((job) => !job.reused).map(intervalOf);
+  const own = jobs.filter((job) => !job.reused);
+  const origin = originMs(own);
+  const intervals = own.map((job) => intervalOf(job, origin));
   const elapsed = hull(intervals);
 
   return {
@@ -40,7 +42,7 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
           : "succeeded",
     where: pricing.where,
     ...(elapsed && {
-      startedAt: new Date(elapsed.start * 1000).toISOString(),
+      startedAt: new Date(origin).toISOString(),
       elapsedSeconds: elapsed.end - elapsed.start,
       runningSeconds: coveredSeconds(intervals),
     }),

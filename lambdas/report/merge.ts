@@ -1,13 +1,18 @@
-// Array children become one job. Times are in seconds since the epoch or in seconds; memory in MiB.
+// Array children become one job. Times are in seconds, memory in MiB.
 import type { Job } from "./gather.ts";
 
+/** In seconds since an origin: since the epoch, a double would lose what the stages measured. */
 export interface Interval {
   start: number;
   end: number;
 }
 
-export const intervalOf = ({ result }: Job): Interval => {
-  const start = Date.parse(result.startedAt) / 1000;
+/** The first start of the jobs, in milliseconds since the epoch: the origin of their intervals. */
+export const originMs = (jobs: readonly Job[]): number =>
+  Math.min(...jobs.map(({ result }) => Date.parse(result.startedAt)));
+
+export const intervalOf = ({ result }: Job, fromMs: number): Interval => {
+  const start = (Date.parse(result.startedAt) - fromMs) / 1000;
   return { start, end: start + result.seconds };
 };
 
@@ -61,12 +66,13 @@ export interface Merged {
 /** The jobs of a stage or of one task, as one. Reused ones took no time of this run and are left out. */
 export function mergeJobs(jobs: readonly Job[]): Merged {
   const own = jobs.filter((job) => !job.reused);
+  const origin = originMs(own);
   const tasks = Object.values(Object.groupBy(own, (job) => job.taskId)).map((children) =>
-    hull((children ?? []).map(intervalOf)),
+    hull((children ?? []).map((job) => intervalOf(job, origin))),
   );
   return {
     seconds: coveredSeconds(tasks.filter((task) => task !== undefined)),
-    runningSeconds: coveredSeconds(own.map(intervalOf)),
+    runningSeconds: coveredSeconds(own.map((job) => intervalOf(job, origin))),
     cpuOrGpuSeconds: own.reduce((sum, { result }) => sum + result.seconds * Math.max(1, result.host.devices), 0),
     peakMemoryMiB: own.reduce((most, { result }) => Math.max(most, result.peakMemoryMiB), 0),
   };

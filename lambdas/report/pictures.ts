@@ -35,15 +35,16 @@ export function chosen(cases: readonly CaseScores[]): Pick<Picture, "rank" | "sc
   return last < 0 ? [] : wanted.map(([rank, at]) => ({ rank, scores: ranked[at]! }));
 }
 
-/** The segmentations whose cases are shown one by one: the headline's first, then each training's Dice engine. */
+/** One segmentation a training, whose cases are shown one by one: the headline's first, then those that give a Dice. */
 export function shownSegmentations(report: Report): Report["segmentations"] {
   const headline = headlineOf(report.rows);
-  const names = new Set<string>();
+  const byTraining = new Map<string, string>();
   for (const row of [...(headline ? [headline] : []), ...report.rows.filter((entry) => entry.kind === "training")]) {
+    const training = `${row.fold}-${row.strategy}`;
     const engine = row.engine ?? row.diceFrom;
-    if (engine) names.add(`${row.fold}-${row.strategy}-${engine}`);
+    if (engine && !byTraining.has(training)) byTraining.set(training, `${training}-${engine}`);
   }
-  return [...names]
+  return [...byTraining.values()]
     .map((name) => report.segmentations.find((segmentation) => segmentation.name === name))
     .filter((segmentation) => segmentation !== undefined);
 }

@@ -4,7 +4,7 @@ import { meanOf } from "./dice.ts";
 import { absenceSentence, type Failures, failureSentence } from "./failures.ts";
 import { type Job, jobsOf, type RunFacts } from "./gather.ts";
 import type { LadderEngine, LadderTraining } from "./ladder.ts";
-import { coveredSeconds, type Interval, intervalOf, mostAtOnce } from "./merge.ts";
+import { coveredSeconds, type Interval, intervalOf, mostAtOnce, originMs } from "./merge.ts";
 import type { ReportPorts } from "./ports.ts";
 import type { Pricing } from "./pricing.ts";
 
@@ -87,15 +87,16 @@ function trainingRow(training: LadderTraining, context: RowContext): ReportRow {
 }
 
 /** The part of a child's time that its file-to-mask seconds cover: its last ones, as the process starts first. */
-function workInterval(job: Job<InferResult>): Interval {
-  const { end } = intervalOf(job);
+function workInterval(job: Job<InferResult>, fromMs: number): Interval {
+  const { end } = intervalOf(job, fromMs);
   return { start: end - job.result.fileToMaskSeconds, end };
 }
 
 /** An array of infer as one measurement: rates of children that ran at once add up, sequential ones do not. */
 function mergeInfer(jobs: readonly Job<InferResult>[]) {
   const working = jobs.filter(({ result, reused }) => !reused && result.done > 0 && result.fileToMaskSeconds > 0);
-  const intervals = working.map(workInterval);
+  const origin = originMs(working);
+  const intervals = working.map((job) => workInterval(job, origin));
   const fileToMaskSeconds = working.reduce((sum, { result }) => sum + result.fileToMaskSeconds, 0);
   const spanned = coveredSeconds(intervals);
   const busy = working.filter(({ result }) => result.gpuBusyPercent !== undefined);

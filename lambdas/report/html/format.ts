@@ -33,8 +33,12 @@ export const usd = (value: Measured): string =>
       : `$${grouped(x, 2)}`;
   });
 
-/** Minutes alone: 0.42, 12.3, 1,234. */
-export const minutes = (seconds: Measured): string => shown(seconds, (x) => significant(x / 60));
+/** Minutes alone: 0.42, 4.3, 32.2, 1,234. */
+export const minutes = (seconds: Measured): string =>
+  shown(seconds, (x) => {
+    if (x < 60) return (x / 60).toFixed(2);
+    return grouped(x / 60, x < 6000 ? 1 : 0);
+  });
 
 /** 0.4 s, 42 s, 12.3 min, 3 h 05 min. */
 export const duration = (seconds: Measured): string =>

@@ -78,7 +78,7 @@ export function resultsTable(report: Report): Html {
   return html`${table({ caption: "Speed and quality", columns, groups: kinds, reflow: true })}
     <div class="notes">
       ${tableNotes(report).map((note) => html`<p>${note}</p>`)}
-      <p>Versions:</p>
+      ${notes.length > 0 && html`<p>Versions:</p>`}
       <ul class="plain">${notes.map(([letter, text]) => html`<li id="versions-${letter}"><sup>${letter}</sup> ${text}</li>`)}</ul>
     </div>`;
 }
@@ -93,7 +93,7 @@ function tableNotes({ rows, where, pricedAs }: Report): string[] {
     "Speed-up is against the first measured row of the same kind. Latency is of one training step or of one call on a batch of windows; of several array children the slowest one’s.",
     where === "local"
       ? `Dollars are an equivalent: this run cost nothing. ${pricedAs ? `They price its minutes as one ${pricedAs.instanceType} at ${usd(pricedAs.usdPerHour)} an hour (${pricedAs.source}, ${pricedAs.date}).` : "No price is known, because plan did not finish."}`
-      : "Dollars are those of the instances’ shares that produced the rate.",
+      : "Dollars are those of the instances’ shares that produced the rate; the notes of the plan say which have no price of their own.",
     `“${NOT_MEASURED}” means just that: no value here is copied or estimated.`,
   ];
 }

@@ -34,7 +34,7 @@ export function swarm(xPx: readonly number[]): number[] {
 
 /** The same axis for all panels of a figure: from the tenth below the worst case to 1. */
 const lowerBound = (values: readonly number[]): number =>
-  Math.max(0, Math.min(0.9, Math.floor(Math.min(1, ...values) * 10 - 1e-9) / 10));
+  Math.max(0, Math.min(0.9, Math.floor(values.reduce((least, value) => Math.min(least, value), 1) * 10 - 1e-9) / 10));
 
 interface Strip {
   engine: string;

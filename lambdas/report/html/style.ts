@@ -16,7 +16,7 @@ export const STYLE = `
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body { margin: 0 auto; max-width: 66rem; padding: 3.5rem 1.5rem 4rem; background: var(--paper); color: var(--ink); font: 1.0625rem/1.55 var(--serif); overflow-wrap: break-word; }
+body { margin: 0 auto; max-width: 70rem; padding: 3.5rem 1.5rem 4rem; background: var(--paper); color: var(--ink); font: 1.0625rem/1.55 var(--serif); overflow-wrap: break-word; }
 a { color: inherit; text-decoration-color: var(--accent); text-underline-offset: 0.15em; }
 a:focus-visible, summary:focus-visible, .table:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 small { font-size: 0.82em; }
@@ -73,7 +73,7 @@ td.number { white-space: nowrap; }
 td code { overflow-wrap: normal; }
 td.wide { min-width: 8.5rem; }
 .strong { font-weight: 650; }
-td.absent { white-space: normal; color: var(--soft); font-style: italic; font-size: 0.92em; }
+td.absent { white-space: normal; color: var(--soft); font-style: italic; font-size: 0.87em; }
 .notes { margin-top: 0.7rem; color: var(--soft); font: 0.82rem/1.5 var(--sans); }
 .notes p { margin: 0 0 0.4rem; max-width: 52rem; }
 .notes ul { margin: 0; }
@@ -87,7 +87,7 @@ figcaption { max-width: 43rem; margin-top: 0.6rem; color: var(--soft); font-size
 .plot { display: block; width: 100%; height: auto; overflow: visible; font: 12px var(--sans); font-variant-numeric: tabular-nums; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; margin-bottom: 0.7rem; font: 0.82rem var(--sans); }
 .legend span { display: inline-flex; align-items: center; gap: 0.45rem; }
-.swatch { width: 0.95rem; height: 0.6rem; border-radius: 1px; }
+.swatch { print-color-adjust: exact; -webkit-print-color-adjust: exact; width: 0.95rem; height: 0.6rem; border-radius: 1px; }
 .swatch.tick { width: 3px; height: 0.95rem; }
 .swatch.line { height: 3px; }
 
@@ -127,11 +127,13 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--rule
     --series-1: #0b5fa5; --series-2: #b4470f; --series-3: #0a7a5e; --series-4: #8a3d85; --series-5: #856200; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2, figcaption, caption { break-after: avoid; }
+  .group { break-after: avoid; }
   figure, tr, .panel, .case, .verdict, .summary { break-inside: avoid; }
+  .cases { grid-template-columns: repeat(3, 1fr); max-width: none; }
+  .panels { grid-template-columns: 1fr 1fr; }
   .table { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding: 0.25rem 0.35rem; }
   a { text-decoration: none; }
-  details::details-content { content-visibility: visible; height: auto; }
 }
 `;

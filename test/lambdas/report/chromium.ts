@@ -98,7 +98,8 @@ export class Chromium {
     if (message.method === "Log.entryAdded") this.complaints.push(`${params.entry.level}: ${params.entry.text}`);
     if (message.method === "Runtime.consoleAPICalled")
       this.complaints.push(`console.${params.type}: ${params.args.map((arg) => String(arg.value)).join(" ")}`);
-    if (message.method === "Runtime.exceptionThrown") this.complaints.push(`exception: ${params.exceptionDetails.text}`);
+    if (message.method === "Runtime.exceptionThrown")
+      this.complaints.push(`exception: ${params.exceptionDetails.text}`);
     for (const listener of this.#listeners) listener(message);
   }
 

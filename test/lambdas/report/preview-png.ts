@@ -31,7 +31,8 @@ export function previewPng(size = 256, shift = 6): Uint8Array {
       const grey = Math.max(0, Math.min(255, (body ? (organ ? 150 : 85) : 12) + noise));
       let colour: [number, number, number] = [grey, grey, grey];
       if (outline(x, y, size * 0.45, size * 0.48, size * 0.2)) colour = rgb(previewColours.reference);
-      if (outline(x, y, size * 0.45 + shift, size * 0.48 - shift / 2, size * 0.2)) colour = rgb(previewColours.prediction);
+      if (outline(x, y, size * 0.45 + shift, size * 0.48 - shift / 2, size * 0.2))
+        colour = rgb(previewColours.prediction);
       raw.set(colour, at);
     }
   const header = Buffer.alloc(13);

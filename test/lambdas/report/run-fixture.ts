@@ -1,19 +1,17 @@
 // A whole run in memory, as the stages would have left it; tests take pieces away or put others in.
 import {
-  type CaseRecord,
   type CaseScores,
   type CompileResult,
   compileTaskId,
   type EngineName,
   type ErrorDocument,
-  hashOf,
   type Host,
+  hashOf,
   type InferResult,
   type IngestResult,
   inferTaskId,
   keys,
   type Plan,
-  type PlanOutput,
   type PreprocessResult,
   type QuarantineEntry,
   type ReportInput,
@@ -23,6 +21,7 @@ import {
   toJsonLines,
   trainTaskId,
 } from "../../../lib/contracts/index.ts";
+import { caseIds, type FixtureOptions, hostOf, planOf, planOutputOf, RUN_ID, recordOf } from "./fixture-documents.ts";
 import { MemoryStore } from "./memory-store.ts";
 import { previewPng } from "./preview-png.ts";
 
@@ -35,18 +34,6 @@ export function seeded(seed: number): () => number {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
-}
-
-export interface FixtureOptions {
-  where?: "local" | "aws";
-  folds?: string[];
-  strategies?: Strategy[];
-  engines?: EngineName[];
-  validationCases?: number;
-  classes?: string[];
-  gpu?: boolean;
-  previewSize?: number;
-  name?: string;
 }
 
 const START = Date.parse("2026-03-01T09:00:00Z");
@@ -75,9 +62,9 @@ export class RunFixture {
       name: "Phantom abdomen",
       ...options,
     };
-    this.runId = "phantoms-0123456789ab-1";
+    this.runId = RUN_ID;
     this.root = this.#options.where === "local" ? "file:///runs/artefacts/" : "s3://artefacts/";
-    this.plan = this.#plan();
+    this.plan = planOf(this.#options);
     this.input = {
       request: {
         schema: 1,
@@ -91,7 +78,7 @@ export class RunFixture {
         quarantineUri: this.#options.where === "local" ? "file:///runs/quarantine/" : "s3://quarantine/",
         ingestShards: 2,
       },
-      plan: this.#planOutput(),
+      plan: planOutputOf(this.#options),
       failures: [],
     };
     this.#ingest();
@@ -169,18 +156,10 @@ export class RunFixture {
 
   #put(key: string, body: unknown): void {
     const bytes =
-      body instanceof Uint8Array ? body : new TextEncoder().encode(typeof body === "string" ? body : JSON.stringify(body));
+      body instanceof Uint8Array
+        ? body
+        : new TextEncoder().encode(typeof body === "string" ? body : JSON.stringify(body));
     this.store.objects.set(this.uri(key), bytes);
-  }
-
-  #case(at: number): string {
-    return `case-${String(at).padStart(3, "0")}`;
-  }
-
-  #host(packages: Record<string, string>, fallbacks: string[] = []): Host {
-    return this.#options.gpu
-      ? { backend: "cuda", device: "NVIDIA H100 80GB HBM3", devices: 1, cpus: 16, versions: { python: "3.11.2", cuda: "13.0", ...packages }, fallbacks }
-      : { backend: "cpu", device: "AMD EPYC 9R14 96-Core Processor", devices: 0, cpus: 2, versions: { python: "3.11.2", ...packages }, fallbacks };
   }
 
   /** Writes a result that starts now and moves the clock past it; children of one array start together. */
@@ -208,7 +187,7 @@ export class RunFixture {
   }
 
   #ingest(): void {
-    const ids = this.#cases();
+    const ids = caseIds(this.#options);
     const shards = [ids.filter((_, at) => at % 2 === 0), ids.filter((_, at) => at % 2 === 1)];
     const quarantined: QuarantineEntry[][] = [
       [
@@ -233,7 +212,7 @@ export class RunFixture {
       ],
     ];
     for (const [index, shard] of shards.entries()) {
-      for (const id of shard) this.#put(keys.caseRecord(hashOf(id)), this.#record(id));
+      for (const id of shard) this.#put(keys.caseRecord(hashOf(id)), recordOf(id));
       this.#put(
         keys.ingested(this.runId, index),
         toJsonLines(shard.map((caseId) => ({ caseId, recordKey: keys.caseRecord(hashOf(caseId)) }))),
@@ -242,7 +221,7 @@ export class RunFixture {
       this.#result<IngestResult>(
         12 + index * 3,
         410 + index * 25,
-        this.#host({ nibabel: "5.3.2", pydicom: "3.0.1" }),
+        hostOf(this.#options, { nibabel: "5.3.2", pydicom: "3.0.1" }),
         {
           taskId: "ingest",
           index,
@@ -259,50 +238,16 @@ export class RunFixture {
     }
   }
 
-  #cases(): string[] {
-    return Array.from({ length: this.#options.validationCases * 2 }, (_, at) => this.#case(at));
-  }
-
-  #record(caseId: string): CaseRecord {
-    const file = `ingest/${hashOf(caseId)}/image.nii.gz`;
-    return {
-      schema: 1,
-      caseId,
-      caseHash: hashOf(caseId),
-      split: "training",
-      source: { kind: "nifti" },
-      prefix: `ingest/${hashOf(caseId)}/`,
-      images: [file],
-      shapeZyx: [40, 64, 64],
-      spacingMmZyx: [2, 1, 1],
-      affine: [
-        [1, 0, 0, 0],
-        [0, 1, 0, 0],
-        [0, 0, 2, 0],
-        [0, 0, 0, 1],
-      ],
-      dtype: "int16",
-      nonzeroBoxZyx: [
-        [0, 40],
-        [0, 64],
-        [0, 64],
-      ],
-      channels: [{ count: 10, mean: 0, std: 1, min: -1, max: 1, quantiles: new Array(401).fill(0) }],
-      sha256: { [file]: hashOf(file) },
-      bytes: 1000,
-      warnings:
-        caseId === "case-003" || caseId === "case-005"
-          ? [{ code: "SmallStructure", message: "The lesion has fewer than 30 voxels." }]
-          : [],
-    };
-  }
-
   #preprocess(): void {
     for (const index of [0, 1])
       this.#result<PreprocessResult>(
         20 + index * 4,
         900,
-        this.#host({ "nvidia-dali-cuda130": "2.4.0" }, this.#options.gpu ? [] : ["DALI ran on the CPU: there is no GPU on this machine."]),
+        hostOf(
+          this.#options,
+          { "nvidia-dali-cuda130": "2.4.0" },
+          this.#options.gpu ? [] : ["DALI ran on the CPU: there is no GPU on this machine."],
+        ),
         {
           taskId: "preprocess",
           index,
@@ -321,7 +266,11 @@ export class RunFixture {
     const rank = ["fp32", "amp", "dali", "fused", "ddp"].indexOf(strategy);
     const patchesPerSecond = (this.#options.gpu ? 60 : 4) * (1 + rank * 0.7);
     const steps = 1200;
-    const host = this.#host({ torch: "2.11.0", monai: "1.6.1", ...(rank >= 2 && { "nvidia-dali-cuda130": "2.4.0" }) });
+    const host = hostOf(this.#options, {
+      torch: "2.11.0",
+      monai: "1.6.1",
+      ...(rank >= 2 && { "nvidia-dali-cuda130": "2.4.0" }),
+    });
     const trainSeconds = 400 / (1 + rank * 0.7);
     this.#result<TrainResult>(trainSeconds + 20, 2800 + rank * 100, host, {
       taskId: trainTaskId(fold, strategy),
@@ -345,7 +294,9 @@ export class RunFixture {
           seconds: trainSeconds * t,
           loss: 1.6 * Math.exp(-4 * t) - 0.62 + 0.06 * (this.#random() - 0.5),
           learningRate: 0.01 * (1 - t) ** 0.9,
-          ...((at + 1) % 6 === 0 && { pseudoDice: Math.min(1, 0.9 * (1 - Math.exp(-5 * t)) + 0.015 * (this.#random() - 0.5)) }),
+          ...((at + 1) % 6 === 0 && {
+            pseudoDice: Math.min(1, 0.9 * (1 - Math.exp(-5 * t)) + 0.015 * (this.#random() - 0.5)),
+          }),
         };
       }),
       modelPrefix: keys.output("train", hashOf([fold, strategy])),
@@ -357,7 +308,11 @@ export class RunFixture {
 
   #engine(fold: string, strategy: Strategy, engine: EngineName): void {
     const speed = { torch: 1, inductor: 1.5, onnxruntime: 1.7, tensorrt: 3.4 }[engine];
-    const host = this.#host({ torch: "2.11.0", ...(engine === "onnxruntime" && { onnxruntime: "1.24.0" }), ...(engine === "tensorrt" && { tensorrt: "10.6.0" }) });
+    const host = hostOf(this.#options, {
+      torch: "2.11.0",
+      ...(engine === "onnxruntime" && { onnxruntime: "1.24.0" }),
+      ...(engine === "tensorrt" && { tensorrt: "10.6.0" }),
+    });
     const precision = engine === "torch" ? "fp32" : "bf16";
     this.#result<CompileResult>(14, 1500, host, {
       taskId: compileTaskId(fold, strategy, engine),
@@ -395,7 +350,10 @@ export class RunFixture {
           predictedVoxels: Math.round(8800 / (at * 20 + 1)),
         };
       });
-      this.#put(`${prefix}preview.png`, previewPng(this.#options.previewSize, Math.round((1 - classes.at(-1)!.dice) * this.#options.previewSize * 0.2)));
+      this.#put(
+        `${prefix}preview.png`,
+        previewPng(this.#options.previewSize, Math.round((1 - classes.at(-1)!.dice) * this.#options.previewSize * 0.2)),
+      );
       return {
         caseId,
         part: "validation",
@@ -432,109 +390,5 @@ export class RunFixture {
         ...(this.#options.gpu && { gpuBusyPercent: 71 }),
       });
     }
-  }
-
-  #plan(): Plan {
-    const { folds, validationCases, classes, where } = this.#options;
-    const ids = this.#cases();
-    const stage = (name: Plan["estimate"]["stages"][number]["stage"], minutes: number, memoryGiB: number) => ({
-      stage: name,
-      minutes,
-      memoryGiB,
-      usd: where === "aws" ? minutes * 0.07 : 0,
-      equivalentUsd: minutes * 0.07,
-    });
-    const trainings = folds.length * this.#options.strategies.length;
-    const stages = [
-      stage("ingest", 0.4, 0.5),
-      stage("preprocess", 0.6, 1),
-      stage("train", 5.5 * trainings, 3),
-      stage("compile", 0.3 * trainings * this.#options.engines.length, 2),
-      stage("infer", 0.3 * trainings * this.#options.engines.length, 2),
-    ];
-    return {
-      schema: 1,
-      runId: this.runId,
-      version: "0.1.0",
-      dataset: {
-        name: this.#options.name,
-        channels: ["CT"],
-        labels: [{ value: 0, name: "background" }, ...classes.map((name, at) => ({ value: at + 1, name }))],
-      },
-      cases: { training: ids.length, test: 0, quarantined: 2 },
-      spacingMmZyx: [2, 1, 1],
-      medianShapeZyx: [40, 64, 64],
-      transpose: [0, 1, 2],
-      patch: [32, 64, 64],
-      batch: 2,
-      network: {
-        model: "unet3d",
-        inputChannels: 1,
-        outputClasses: classes.length + 1,
-        features: [16, 32, 64],
-        strides: [
-          [1, 1, 1],
-          [2, 2, 2],
-          [2, 2, 2],
-        ],
-        kernels: [
-          [3, 3, 3],
-          [3, 3, 3],
-          [3, 3, 3],
-        ],
-        deepSupervisionWeights: [0.67, 0.33],
-      },
-      normalisation: [{ scheme: "ct", clipLow: -100, clipHigh: 300, mean: 80, std: 60 }],
-      batchDice: true,
-      dummy2d: false,
-      precision: "bf16",
-      seed: 0,
-      budget: { steps: 1200 },
-      infer: { overlap: 0.5, mirroring: false, nsdToleranceMm: 1 },
-      folds: folds.map((name, at) => {
-        const validation = ids.filter((_, index) => (index + at) % 2 === 0).slice(0, validationCases);
-        return { name, train: ids.filter((id) => !validation.includes(id)), validation };
-      }),
-      overrides: ["model.width", "train.steps"],
-      notes: ["The batch is 2: the patch fills the planned memory."],
-      estimate: {
-        minutes: stages.reduce((sum, entry) => sum + entry.minutes, 0),
-        usd: stages.reduce((sum, entry) => sum + entry.usd, 0),
-        equivalentUsd: stages.reduce((sum, entry) => sum + entry.equivalentUsd, 0),
-        pricedAs: { instanceType: "p5.4xlarge", usdPerHour: 4.2, date: "2026-02-01", source: "AWS price list, us-east-1" },
-        stages,
-      },
-      go: true,
-    };
-  }
-
-  #planOutput(): PlanOutput {
-    const { folds, strategies, engines, gpu } = this.#options;
-    return {
-      go: true,
-      planKey: keys.plan(this.runId),
-      preprocess: { taskKey: keys.task(this.runId, "preprocess"), missing: this.#cases().length, shards: 2 },
-      trainConcurrency: 1,
-      trainings: folds.flatMap((fold) =>
-        strategies.map((strategy) => ({
-          name: `${fold}-${strategy}`,
-          fold,
-          strategy,
-          gpus: gpu ? 1 : 0,
-          taskKey: keys.task(this.runId, trainTaskId(fold, strategy)),
-          trainHash: hashOf([fold, strategy]),
-          trained: false,
-          maxSeconds: 3600,
-          engines: engines.map((engine) => ({
-            name: `${fold}-${strategy}-${engine}`,
-            engine,
-            compileTaskKey: keys.task(this.runId, compileTaskId(fold, strategy, engine)),
-            compiled: false,
-            inferTaskKey: keys.task(this.runId, inferTaskId(fold, strategy, engine)),
-            inferShards: 2,
-          })),
-        })),
-      ),
-    };
   }
 }
