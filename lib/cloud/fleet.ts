@@ -11,12 +11,8 @@ import { type Network, SUBNET_ADDRESSES } from "./network.ts";
 
 export interface FleetProps {
   readonly network: Network;
-  /** For example p5.4xlarge.
-   * @default - none */
-  readonly instanceTypes?: string[];
-  /** Whole families, of which Batch picks what fits.
-   * @default - none */
-  readonly instanceClasses?: ec2.InstanceClass[];
+  /** Types (p5.4xlarge) or families (m6id), of which Batch picks what fits. */
+  readonly instanceTypes: string[];
   readonly maxVcpus: number;
   /** Spot instances. Not for several nodes in one job: Batch does not offer it.
    * @default false */
@@ -91,9 +87,6 @@ export class Fleet extends Construct {
         ? { subnets: network.vpc.isolatedSubnets.slice(0, 1) }
         : { subnets: network.vpc.isolatedSubnets },
       securityGroups: [network.jobs],
-      instanceTypes: (props.instanceTypes ?? []).map((type) => new ec2.InstanceType(type)),
-      instanceClasses: props.instanceClasses ?? [],
-      useOptimalInstanceClasses: false,
       images: [
         {
           imageType: gpu ? batch.EcsMachineImageType.ECS_AL2023_NVIDIA : batch.EcsMachineImageType.ECS_AL2023,
@@ -112,11 +105,11 @@ export class Fleet extends Construct {
         ? { placementGroup: new ec2.PlacementGroup(this, "Together", { strategy: ec2.PlacementGroupStrategy.CLUSTER }) }
         : {}),
     });
+    const resource = environment.node.defaultChild as batch.CfnComputeEnvironment;
+    // In place of CDK's "optimal", as CDK cannot read a type with a dash in its family, such as p6-b200.48xlarge.
+    resource.addPropertyOverride("ComputeResources.InstanceTypes", props.instanceTypes);
     // CDK leaves the version out, which means $Default: the first one for ever.
-    (environment.node.defaultChild as batch.CfnComputeEnvironment).addPropertyOverride(
-      "ComputeResources.LaunchTemplate.Version",
-      this.launchTemplate.latestVersionNumber,
-    );
+    resource.addPropertyOverride("ComputeResources.LaunchTemplate.Version", this.launchTemplate.latestVersionNumber);
     return environment;
   }
 

@@ -19,9 +19,19 @@ function refuse(field: string, got: unknown, allowed: string): never {
   throw new Error(`voxelburst.${field} is ${JSON.stringify(got)}; allowed: ${allowed}. Correct it in cdk.json.`);
 }
 
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`voxelburst is not JSON: ${(cause as Error).message}. Correct the text behind -c voxelburst=.`, {
+      cause,
+    });
+  }
+}
+
 /** @throws Error that names the field, what was got and what is allowed */
 export function readSettings(given: unknown): Settings {
-  const object: unknown = typeof given === "string" ? JSON.parse(given) : (given ?? {});
+  const object = typeof given === "string" ? parse(given) : (given ?? {});
   if (object === null || typeof object !== "object" || Array.isArray(object))
     throw new Error(`voxelburst is ${JSON.stringify(object)}; allowed: an object. Correct it in cdk.json.`);
   for (const name of Object.keys(object))

@@ -1,5 +1,4 @@
 import { Stack, type StackProps } from "aws-cdk-lib";
-import { InstanceClass } from "aws-cdk-lib/aws-ec2";
 import type { Construct } from "constructs";
 import { Fleet } from "../cloud/fleet.ts";
 import { GPU_INSTANCE_TYPES } from "../cloud/instance-types.ts";
@@ -23,7 +22,7 @@ export class FleetStack extends Stack {
     this.cpu = new Fleet(this, "Cpu", {
       network,
       // Families with local NVMe; several, so that Spot has somewhere to go.
-      instanceClasses: [InstanceClass.M5D, InstanceClass.M6ID, InstanceClass.R5D, InstanceClass.R6ID],
+      instanceTypes: ["m5d", "m6id", "r5d", "r6id"],
       maxVcpus: settings.maxIngestVcpus,
       spot: true,
     });

@@ -1,0 +1,375 @@
+// The whole app, synthesised once, as `npx cdk synth` does: what cfn-lint and CDK's own checks do not see.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import aslValidator from "asl-validator";
+import type { App } from "aws-cdk-lib";
+import { Match, Template } from "aws-cdk-lib/assertions";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { validateDefinition } from "../../lib/local/asl/index.ts";
+import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
+import { buildDefinition } from "../../lib/workflow/build.ts";
+
+const STACKS = ["VoxelburstStorage", "VoxelburstNetwork", "VoxelburstFleet", "VoxelburstWorkflow"] as const;
+const committed = readFileSync(new URL("../../lib/workflow/workflow.asl.json", import.meta.url), "utf8");
+
+let app: App;
+let outdir: string;
+let seconds: number;
+const templates = {} as Record<(typeof STACKS)[number], Template>;
+
+beforeAll(() => {
+  outdir = mkdtempSync(path.join(tmpdir(), "voxelburst-synth-"));
+  const started = Date.now();
+  app = voxelburstApp({ outdir });
+  for (const { stackName, template } of app.synth().stacks)
+    templates[stackName as (typeof STACKS)[number]] = Template.fromJSON(template);
+  seconds = (Date.now() - started) / 1000;
+}, 60_000);
+afterAll(() => rmSync(outdir, { recursive: true }));
+
+interface Statement {
+  Effect: string;
+  Action: string | string[];
+  Resource: unknown;
+  Condition?: object;
+  Principal?: unknown;
+}
+const listOf = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
+
+/** Every statement of every identity policy, with the policy's logical id. */
+function identityStatements(): { policy: string; statement: Statement }[] {
+  return STACKS.flatMap((stack) =>
+    Object.entries(templates[stack].findResources("AWS::IAM::Policy")).flatMap(([policy, resource]) =>
+      (resource.Properties.PolicyDocument.Statement as Statement[]).map((statement) => ({ policy, statement })),
+    ),
+  );
+}
+
+const statementsOf = (policy: RegExp) =>
+  identityStatements()
+    .filter((each) => policy.test(each.policy))
+    .map(({ statement }) => statement);
+
+const allowed = (statements: Statement[], action: string) =>
+  statements.filter((statement) => listOf(statement.Action).includes(action));
+
+describe("synthesis", () => {
+  it("has the four stacks, and takes less than a minute", () => {
+    expect(Object.keys(templates).sort()).toEqual([...STACKS].sort());
+    expect(seconds).toBeLessThan(60);
+  });
+
+  it("asks for no account, no region and no look-up", () => {
+    for (const stack of app.synth().stacks)
+      expect(stack.environment).toMatchObject({ account: "unknown-account", region: "unknown-region" });
+    expect(app.synth().manifest.missing ?? []).toEqual([]);
+  });
+
+  it("leaves no finding of CDK's own rules and no warning", () => {
+    const report = JSON.parse(readFileSync(path.join(outdir, "validation-report.json"), "utf8"));
+    expect(report.pluginReports).toEqual([]);
+    const messages = app.synth().stacks.flatMap((stack) => stack.messages);
+    expect(messages.filter(({ level }) => level !== "info")).toEqual([]);
+  });
+});
+
+describe("the state machine's definition", () => {
+  it("is the committed workflow.asl.json; `npm run build` writes it", () => {
+    expect(JSON.parse(buildDefinition(app))).toEqual(JSON.parse(committed));
+    expect(buildDefinition(app)).toBe(committed);
+  });
+
+  it("is valid to asl-validator and to the local interpreter", () => {
+    expect(aslValidator(JSON.parse(committed))).toMatchObject({ isValid: true, errors: [] });
+    expect(() => validateDefinition(JSON.parse(committed))).not.toThrow();
+  });
+
+  it("catches every error of every task, and bounds its time", () => {
+    const tasks = statesIn(JSON.parse(committed)).filter(([, state]) => state.Type === "Task");
+    expect(tasks.map(([name]) => name).sort()).toEqual(
+      ["Compile", "Infer", "Ingest", "Notify", "Plan", "Preprocess", "Report", "Train"].sort(),
+    );
+    for (const [name, state] of tasks) {
+      expect(state.Catch?.at(-1)?.ErrorEquals, name).toEqual(["States.ALL"]);
+      expect(state.TimeoutSeconds, name).toBeDefined();
+      // No ErrorEquals on a job names what its container said: a job's failure is always States.TaskFailed.
+      for (const { ErrorEquals } of [...(state.Retry ?? []), ...(state.Catch ?? [])])
+        for (const error of ErrorEquals) expect(error, name).toMatch(/^(States\.ALL|(Batch|SageMaker|Lambda)\.\w+)$/);
+    }
+  });
+
+  it("gives a job less time in all than its state waits", () => {
+    for (const [name, state] of statesIn(JSON.parse(committed))) {
+      const attempt = state.Arguments?.Timeout?.AttemptDurationSeconds;
+      if (attempt === undefined) continue;
+      expect(state.TimeoutSeconds, name).toBeGreaterThan(3 * attempt);
+    }
+  });
+});
+
+describe("the state machine's role", () => {
+  const role = () => statementsOf(/^WorkflowStateMachineRole/);
+
+  it("may do what `.sync` of Batch needs, on our queues and definitions", () => {
+    const [submit] = allowed(role(), "batch:SubmitJob");
+    expect(listOf(submit?.Resource)).toHaveLength(6);
+    expect(JSON.stringify(submit?.Resource)).not.toContain("*");
+    expect(allowed(role(), "batch:DescribeJobs")).toHaveLength(1);
+    expect(JSON.stringify(allowed(role(), "batch:TerminateJob")[0]?.Resource)).toContain(":job/*");
+    expect(JSON.stringify(allowed(role(), "events:PutRule"))).toContain("rule/StepFunctionsGetEventsForBatchJobsRule");
+  });
+
+  it("may do what `.sync` of a training job needs, on jobs of our names, and pass on the training role alone", () => {
+    for (const action of ["CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "AddTags", "ListTags"])
+      expect(JSON.stringify(allowed(role(), `sagemaker:${action}`)[0]?.Resource), action).toContain(
+        ":training-job/train-*",
+      );
+    const events = allowed(role(), "events:PutRule");
+    expect(JSON.stringify(events)).toContain("rule/StepFunctionsGetEventsForSageMakerTrainingJobsRule");
+    expect(listOf(events[0]?.Action).sort()).toEqual(["events:DescribeRule", "events:PutRule", "events:PutTargets"]);
+    const [pass, ...more] = allowed(role(), "iam:PassRole");
+    expect(more).toEqual([]);
+    expect(pass).toMatchObject({
+      Resource: { "Fn::GetAtt": [expect.stringMatching(/^TrainRole/), "Arn"] },
+      Condition: { StringEquals: { "iam:PassedToService": "sagemaker.amazonaws.com" } },
+    });
+  });
+
+  it("may use the key of the topic that it publishes to", () => {
+    expect(allowed(role(), "sns:Publish")).toHaveLength(1);
+    expect(allowed(role(), "kms:Decrypt")).toHaveLength(1);
+  });
+});
+
+describe("permissions", () => {
+  /** Actions that the services offer no resources for, or whose resources are not known before they exist. */
+  const WITHOUT_RESOURCES =
+    /^(batch:DescribeJobs|ecr:GetAuthorizationToken|xray:\w+|logs:(\w+LogDeliver\w+|DescribeLogGroups|\w+ResourcePolic\w+)|ec2:Describe\w+|cloudwatch:PutMetricData)$/;
+
+  it("name every action", () => {
+    for (const { policy, statement } of identityStatements())
+      for (const action of listOf(statement.Action))
+        expect(action, policy).toMatch(/^[a-z0-9-]+:[A-Za-z]+$|^kms:GenerateDataKey\*$/);
+  });
+
+  it("name every resource that the service lets be named", () => {
+    for (const { policy, statement } of identityStatements()) {
+      if (!listOf(statement.Resource).includes("*")) continue;
+      for (const action of listOf(statement.Action)) expect(action, policy).toMatch(WITHOUT_RESOURCES);
+    }
+  });
+
+  it("come from no managed policy but the one that ECS instances need", () => {
+    const attached = STACKS.flatMap((stack) =>
+      Object.entries(templates[stack].findResources("AWS::IAM::Role")).flatMap(([role, { Properties }]) =>
+        (Properties.ManagedPolicyArns ?? []).map((arn: object) => `${role} ${JSON.stringify(arn)}`),
+      ),
+    );
+    const others = attached.filter((each) => !/InstanceRole.*AmazonEC2ContainerServiceforEC2Role/.test(each));
+    // CDK's own function that empties the VPC's default security group.
+    expect(others.filter((each) => !/^CustomVpcRestrictDefaultSG/.test(each))).toEqual([]);
+  });
+
+  /** Key patterns below the artefacts bucket, "Data:" or "Quarantine:" in front for the others. */
+  const patterns = (policy: RegExp, action: string) =>
+    allowed(statementsOf(policy), action)
+      .flatMap((statement) => listOf(statement.Resource))
+      .map((resource) => {
+        const text = JSON.stringify(resource);
+        const bucket = /Storage(Data|Artefacts|Quarantine)/.exec(text)?.[1];
+        const pattern = /"\/([^"]*)"\]\]/.exec(text)?.[1];
+        return `${bucket === "Artefacts" ? "" : `${bucket}:`}${pattern}`;
+      })
+      .sort();
+
+  const ownFiles = ["runs/*/errors/*", "runs/*/results/*"];
+  it.each([
+    ["Ingest", /^IngestJobRole/, ["Quarantine:*", "ingest/*", ...ownFiles, "runs/*/ingest/*"]],
+    ["Preprocess", /^PreprocessJobRole/, ["preprocess/*", ...ownFiles]],
+    ["Train", /^TrainRole/, ["train/*", ...ownFiles, "runs/*/sagemaker/*"]],
+    ["Compile", /^CompileJobRole/, ["compile/*", ...ownFiles]],
+    ["Infer", /^InferJobRole/, ["infer/*", ...ownFiles, "runs/*/infer/*", "runs/*/masks/*"]],
+    ["plan", /^PlanFunctionRole/, ["runs/*"]],
+    ["report", /^ReportFunctionRole/, ["runs/*/report/*"]],
+    ["start-run", /^TriggerFunctionRole/, ["runs/*"]],
+  ])("let %s write its own prefixes alone", (_stage, policy, expected) => {
+    expect(patterns(policy, "s3:PutObject")).toEqual(expected.toSorted());
+    expect(allowed(statementsOf(policy), "s3:DeleteObject")).toEqual([]);
+  });
+
+  it("let ingest and start-run alone read what people upload", () => {
+    const readers = identityStatements()
+      .filter(({ statement }) => listOf(statement.Action).includes("s3:GetObject"))
+      .filter(({ statement }) => /Storage(Data)/.test(JSON.stringify(statement.Resource)))
+      .map(({ policy }) => policy.replace(/(DefaultPolicy)?[0-9A-F]{8}$/, ""));
+    expect(readers.sort()).toEqual(["IngestJobRole", "TriggerFunctionRole"]);
+  });
+});
+
+describe("job definitions", () => {
+  it("retry a reclaimed host, and end with EXIT for everything else", () => {
+    const definitions = Object.entries(templates.VoxelburstWorkflow.findResources("AWS::Batch::JobDefinition"));
+    expect(definitions).toHaveLength(4);
+    for (const [name, { Properties }] of definitions) {
+      expect(Properties.RetryStrategy, name).toEqual({
+        Attempts: 3,
+        EvaluateOnExit: [
+          { Action: "RETRY", OnStatusReason: "Host EC2*" },
+          { Action: "EXIT", OnReason: "*" },
+        ],
+      });
+      expect(Properties.Timeout.AttemptDurationSeconds, name).toBeGreaterThanOrEqual(60);
+    }
+  });
+
+  it("know their region, have shared memory, locked memory and the scratch disk, and are not privileged", () => {
+    for (const { Properties } of Object.values(
+      templates.VoxelburstWorkflow.findResources("AWS::Batch::JobDefinition"),
+    )) {
+      const container = Properties.ContainerProperties;
+      expect(container.Environment).toContainEqual({ Name: "AWS_DEFAULT_REGION", Value: { Ref: "AWS::Region" } });
+      expect(container.LinuxParameters.SharedMemorySize).toBeGreaterThan(64);
+      expect(container.Ulimits).toEqual([{ Name: "memlock", SoftLimit: -1, HardLimit: -1 }]);
+      expect(container.MountPoints).toEqual([{ ContainerPath: "/scratch", SourceVolume: "scratch" }]);
+      expect(container).not.toHaveProperty("Privileged");
+    }
+  });
+
+  it("ask for a GPU, except ingest's", () => {
+    const gpus = Object.entries(templates.VoxelburstWorkflow.findResources("AWS::Batch::JobDefinition")).map(
+      ([name, { Properties }]) => {
+        const wanted = Properties.ContainerProperties.ResourceRequirements as { Type: string; Value: string }[];
+        return [name.replace(/JobDefinition.*/, ""), wanted.find(({ Type }) => Type === "GPU")?.Value];
+      },
+    );
+    expect(Object.fromEntries(gpus)).toEqual({ Ingest: undefined, Preprocess: "1", Compile: "1", Infer: "1" });
+  });
+});
+
+describe("the trigger", () => {
+  it("has one wildcard, since a prefix and a suffix in one list would be ORed", () => {
+    templates.VoxelburstWorkflow.hasResourceProperties("AWS::Events::Rule", {
+      EventPattern: {
+        source: ["aws.s3"],
+        "detail-type": ["Object Created"],
+        detail: { object: { key: [{ wildcard: "datasets/*/dataset.json" }] } },
+      },
+      Targets: [{ DeadLetterConfig: Match.anyValue(), RetryPolicy: { MaximumEventAgeInSeconds: 86_400 } }],
+    });
+  });
+
+  it("loses nothing: the function has a dead-letter queue of its own", () => {
+    templates.VoxelburstWorkflow.hasResourceProperties("AWS::Lambda::Function", {
+      Description: Match.stringLikeRegexp("start-run"),
+      DeadLetterConfig: { TargetArn: Match.anyValue() },
+      KmsKeyArn: Match.anyValue(),
+    });
+  });
+
+  it("hears of uploads through EventBridge, set on the bucket itself", () => {
+    templates.VoxelburstStorage.hasResourceProperties("AWS::S3::Bucket", {
+      NotificationConfiguration: { EventBridgeConfiguration: { EventBridgeEnabled: true } },
+    });
+    for (const stack of STACKS) templates[stack].resourceCountIs("Custom::S3BucketNotifications", 0);
+  });
+});
+
+describe("functions", () => {
+  it("run on Node 24 and carry their own SDK", () => {
+    for (const { Properties } of Object.values(templates.VoxelburstWorkflow.findResources("AWS::Lambda::Function"))) {
+      expect(Properties.Runtime).toBe("nodejs24.x");
+      expect(Properties.LoggingConfig).toMatchObject({ LogFormat: "JSON" });
+    }
+    const bundles = readdirSync(outdir)
+      .map((name) => path.join(outdir, name, "index.mjs"))
+      .filter((file) => statSync(file, { throwIfNoEntry: false }));
+    expect(bundles).toHaveLength(3);
+    for (const bundle of bundles) {
+      const code = readFileSync(bundle, "utf8");
+      expect(code).not.toMatch(/from\s*["']@aws-sdk/);
+      expect(code.length).toBeLessThan(2 * 2 ** 20);
+    }
+  });
+});
+
+describe("buckets", () => {
+  it("are private, versioned, encrypted with our key, refuse plain HTTP and stay when the stack goes", () => {
+    const buckets = Object.entries(templates.VoxelburstStorage.findResources("AWS::S3::Bucket"));
+    expect(buckets).toHaveLength(4);
+    for (const [id, { Properties, DeletionPolicy }] of buckets) {
+      expect(Object.values(Properties.PublicAccessBlockConfiguration), id).toEqual([true, true, true, true]);
+      expect(Properties.VersioningConfiguration, id).toEqual({ Status: "Enabled" });
+      expect(DeletionPolicy, id).toBe("Retain");
+      const [rule] = Properties.BucketEncryption.ServerSideEncryptionConfiguration;
+      // S3 delivers access logs to buckets with S3's own keys only.
+      const algorithm = id.startsWith("StorageAccessLogs") ? "AES256" : "aws:kms";
+      expect(rule.ServerSideEncryptionByDefault.SSEAlgorithm, id).toBe(algorithm);
+      expect(Properties.LoggingConfiguration !== undefined, id).toBe(algorithm === "aws:kms");
+      templates.VoxelburstStorage.hasResourceProperties("AWS::S3::BucketPolicy", {
+        Bucket: { Ref: id },
+        PolicyDocument: {
+          Statement: Match.arrayWith([
+            Match.objectLike({ Effect: "Deny", Condition: { Bool: { "aws:SecureTransport": "false" } } }),
+          ]),
+        },
+      });
+    }
+  });
+});
+
+describe("the network", () => {
+  const network = () => templates.VoxelburstNetwork;
+
+  it("has no way out: no internet gateway, no NAT, no public address", () => {
+    for (const type of ["AWS::EC2::InternetGateway", "AWS::EC2::NatGateway", "AWS::EC2::EIP", "AWS::EC2::Route"])
+      network().resourceCountIs(type, 0);
+    network().allResourcesProperties("AWS::EC2::Subnet", { MapPublicIpOnLaunch: false });
+  });
+
+  it("reaches what ECS instances call, and S3 through a gateway that admits our buckets, packages and layers", () => {
+    const services = Object.values(network().findResources("AWS::EC2::VPCEndpoint")).map(
+      // {"Fn::Join": ["", ["com.amazonaws.", region, ".ecs"]]}
+      ({ Properties }) => (Properties.ServiceName["Fn::Join"][1] as string[]).at(-1),
+    );
+    expect(services.sort()).toEqual([".ecr.api", ".ecr.dkr", ".ecs", ".ecs-agent", ".ecs-telemetry", ".logs", ".s3"]);
+    const [gateway] = Object.values(
+      network().findResources("AWS::EC2::VPCEndpoint", { Properties: { VpcEndpointType: "Gateway" } }),
+    );
+    const policy = JSON.stringify(gateway?.Properties.PolicyDocument);
+    expect(policy).toContain(":s3:::al2023-repos-");
+    expect(policy).toContain("-starport-layer-bucket/*");
+    expect(policy).not.toContain('"Resource":"*"');
+  });
+
+  it("lets nobody in but the jobs themselves", () => {
+    for (const [id, { Properties }] of Object.entries(network().findResources("AWS::EC2::SecurityGroup"))) {
+      expect(Properties.SecurityGroupIngress, id).toBeUndefined();
+      const everything = (Properties.SecurityGroupEgress ?? []).filter(
+        ({ IpProtocol, CidrIp }: Record<string, string>) => IpProtocol === "-1" && CidrIp === "0.0.0.0/0",
+      );
+      expect(everything, id).toEqual([]);
+    }
+    const sources = Object.values(network().findResources("AWS::EC2::SecurityGroupIngress"));
+    expect(sources).toHaveLength(2);
+    for (const { Properties } of sources)
+      expect(JSON.stringify(Properties.SourceSecurityGroupId)).toContain("NetworkJobs");
+  });
+});
+
+interface AslState {
+  Type: string;
+  TimeoutSeconds?: number | string;
+  Retry?: { ErrorEquals: string[] }[];
+  Catch?: { ErrorEquals: string[] }[];
+  Arguments?: { Timeout?: { AttemptDurationSeconds: number } };
+  ItemProcessor?: { States: Record<string, AslState> };
+}
+
+/** Name and state of every state, those inside maps included. */
+function statesIn(machine: { States: Record<string, AslState> }): [string, AslState][] {
+  return Object.entries(machine.States).flatMap(([name, state]): [string, AslState][] => [
+    [name, state],
+    ...(state.ItemProcessor ? statesIn(state.ItemProcessor) : []),
+  ]);
+}
