@@ -4,10 +4,7 @@ import { z } from "zod";
 import { caseId, objectKey } from "./primitives.ts";
 
 /** "./imagesTr/a.nii.gz" and "imagesTr/a.nii.gz" name the same object. */
-const relativePath = z
-  .string()
-  .transform((path) => path.replace(/^(\.\/)+/, ""))
-  .pipe(objectKey);
+const relativePath = objectKey.transform((path) => path.replace(/^(\.\/)+/, "")).pipe(objectKey);
 const onePathOrMore = z.union([relativePath, z.array(relativePath).min(1)]);
 
 const trainingCase = z.strictObject({

@@ -28,7 +28,11 @@ export const datasetName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "1 to 63 lower-case letters, digits or '-', the first a letter or digit");
 export const foldName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/, "1 to 32 letters, digits, '_' or '-'");
-export const isoTime = z.iso.datetime({ offset: true });
+export const isoTime = z.iso.datetime({
+  offset: true,
+  error: (issue) =>
+    issue.code === "invalid_format" ? "a time with its offset, such as 2026-01-31T12:00:00Z" : undefined,
+});
 
 export const shapeZyx = z.tuple([z.int().min(1), z.int().min(1), z.int().min(1)]);
 export const spacingMmZyx = z.tuple([positive, positive, positive]);
