@@ -3,7 +3,7 @@
 Two surfaces, because the two measures are defined on different ones: HD95 on the voxels at a mask's edge
 (MONAI), NSD on surface elements, one for each 2x2x2 neighbourhood that is partly inside (DeepMind's
 surface-distance, https://github.com/google-deepmind/surface-distance). A mask of noise in 512x512x400 voxels,
-which an untrained network gives, has twenty million surface points: points are kept as flat indices into their
+which an untrained network gives, has fifty million surface points: they are kept as flat indices into their
 grid and become coordinates a chunk at a time.
 """
 
@@ -80,7 +80,7 @@ def surface_elements(mask_zyx: Mask) -> Surface:
 
 @lru_cache(maxsize=64)
 def _area_of_code_mm2(spacing_mm_zyx: Mm) -> npt.NDArray[np.float64]:
-    """Area of the surface in a 2x2x2 neighbourhood by its code: marching cubes, from MONAI's copy of the table."""
+    """Area of the surface in a 2x2x2 neighbourhood by its code, by marching cubes: DeepMind's table."""
     from monai.metrics.utils import create_table_neighbour_code_to_surface_area
 
     table, _ = create_table_neighbour_code_to_surface_area(spacing_mm_zyx)
@@ -148,7 +148,7 @@ def _contained(flat: Flat, of: Flat) -> Mask:
 
 
 def _by_transform(flat: Flat, to: Surface, spacing_mm_zyx: Mm) -> npt.NDArray[np.float32]:
-    """From the nearest point's index in each voxel. The transform's own distances would take four times the memory."""
+    """By each voxel's nearest point: the transform's own distances would take four times the memory."""
     outside = np.ones(to.shape, bool)
     outside.ravel()[to.flat] = False
     nearest = distance_transform_edt(
@@ -169,9 +169,9 @@ def _by_tree(
 ) -> npt.NDArray[np.float32]:
     """From a tree of the target's points that are near.
 
-    A target outside the points' box with a margin around it is farther from each of them than the margin, so what
-    is found within the margin is the nearest; the margin grows for the others. That keeps the tree small where the
-    target is a surface all over the image.
+    A target outside the points' box with a margin around it is farther from each of them than the margin, so
+    what is found within the margin is the nearest; the margin grows for the others. That keeps the tree small
+    where the target is a surface all over the image.
     """
     found = np.full(len(flat), np.inf, np.float32)
     margin_mm = within_mm * _ROUNDING if np.isfinite(within_mm) else _FIRST_MARGIN_MM

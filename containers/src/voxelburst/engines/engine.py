@@ -1,0 +1,123 @@
+"""What an engine is: a call from a batch of windows to logits, and what it says of itself.
+
+Axes: n window, c channel, k class, d h w space in the arrays' order.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import host
+from ..contract import EngineFile, Host, ModelFolder, Network, Zyx
+from ..errors import StageError
+
+# performance.md: eight windows of 128^3 saturate an H100; smaller ones go together to as many voxels.
+_GPU_VOXELS_A_CALL = 8 * 128**3
+_GPU_WINDOWS_A_CALL = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where an engine is built or loaded: a model folder on this disk, and its network and patch."""
+
+    folder: Path
+    network: Network
+    patch: Zyx
+
+    @classmethod
+    def of(cls, folder: Path, model: ModelFolder) -> Site:
+        return cls(folder=folder, network=model.network, patch=model.patch)
+
+
+class Engine(ABC):
+    """A compiled model.
+
+    Attributes:
+        name: as in the contracts' engine.
+        precision: what most of its arithmetic is done in.
+        device: where windows are expected and logits are given.
+        batch: windows a call at most.
+        packages: distributions whose versions matter to its figures.
+        fallbacks: a sentence for each backend that was wanted and is missing here.
+    """
+
+    name: str
+    precision: str
+    device: torch.device
+    batch: int
+    packages: tuple[str, ...] = ("torch", "monai")
+    fallbacks: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
+        """logits_nkdhw, float32, not aliased by the next call.
+
+        Args:
+            windows_ncdhw: float32 on ``device``, 1 to ``batch`` windows of the patch's size.
+        """
+
+    def host(self) -> Host:
+        """What the engine's figures were measured on."""
+        return host.describe(
+            self.packages, gpus=1 if self.device.type == "cuda" else 0, fallbacks=list(self.fallbacks)
+        )
+
+
+def device() -> torch.device:
+    """The current GPU, or the CPU."""
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
+
+
+def threads() -> int:
+    """Threads that this process may keep busy: OMP_NUM_THREADS where several processes share the machine."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(wanted), host.cpus()) if wanted.isdigit() and int(wanted) > 0 else host.cpus()
+
+
+def windows_a_call(patch: Zyx, where: torch.device) -> int:
+    """Windows that one call of a model should take.
+
+    On the CPU one window fills the cores already, and a second one its caches.
+    """
+    if where.type != "cuda":
+        return 1
+    d, h, w = patch
+    return max(1, min(_GPU_WINDOWS_A_CALL, _GPU_VOXELS_A_CALL // (d * h * w)))
+
+
+def engine_file(folder: Path, entry: EngineFile) -> Path:
+    """The file of an engine that has one.
+
+    Raises:
+        StageError: EngineFileMissing.
+    """
+    path = folder / (entry.file or "")
+    if entry.file is None or not path.is_file():
+        raise StageError(
+            "EngineFileMissing",
+            f"The model folder names the engine {entry.engine} but lacks its file.",
+            "Use the folder as compile wrote it, or compile the engine again.",
+            field="engines.file",
+            got=str(entry.file),
+        )
+    return path
+
+
+def unavailable(engine: str, why: str, remedy: str) -> StageError:
+    """EngineUnavailable: an engine that cannot run here is named, never replaced."""
+    return StageError(
+        "EngineUnavailable",
+        f"The engine {engine} cannot run here: {why}.",
+        remedy,
+        field="engine",
+        got=engine,
+    )

@@ -1,0 +1,79 @@
+"""`inductor`: torch.compile. FP16 and channels-last on a GPU, FP32 on the CPU."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..contract import EngineFile
+from ..errors import StageError
+from .engine import Engine, Site, device, threads, unavailable, windows_a_call
+from .pytorch import network_of
+
+NAME = "inductor"
+
+
+def missing(where: torch.device) -> StageError | None:
+    """What torch.compile lacks: Triton on a GPU, a C++ compiler and Python's headers on the CPU."""
+    if where.type == "cuda":
+        try:
+            import triton  # noqa: F401
+        except ImportError:
+            return unavailable(NAME, "Triton is not installed", "Install PyTorch with its Triton package.")
+        return None
+    if not any(shutil.which(name) for name in ("g++", "c++", "clang++")):
+        remedy = "Install one (Debian: `apt install g++`), or use another engine."
+        return unavailable(NAME, "there is no C++ compiler", remedy)
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        remedy = "Install them (Debian: `apt install python3-dev`), or use another engine."
+        return unavailable(NAME, "Python's headers are missing", remedy)
+    return None
+
+
+def make(_model: nn.Module, site: Site) -> EngineFile:
+    """Compiles once, so that what cannot be compiled fails here. Kernels stay in torch's own cache."""
+    entry = EngineFile(engine=NAME, precision="fp16" if device().type == "cuda" else "fp32")
+    load(site, entry)
+    return entry
+
+
+def load(site: Site, entry: EngineFile) -> Engine:
+    return InductorEngine(site, entry)
+
+
+class InductorEngine(Engine):
+    """Compiled for one batch size: shorter batches are filled up, as a new shape would compile again."""
+
+    def __init__(self, site: Site, entry: EngineFile) -> None:
+        self.name = NAME
+        self.precision = entry.precision
+        self.device = device()
+        self.batch = windows_a_call(site.patch, self.device)
+        torch.set_num_threads(threads())
+        model = network_of(site).to(self.device)
+        if self.device.type == "cuda":
+            # torch.compile hoists layouts for two-dimensional convolutions only: the layout is set here.
+            model = model.to(_DTYPES[entry.precision])
+            model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._dtype = _DTYPES[entry.precision]
+        self._model = torch.compile(model, dynamic=False, fullgraph=True)
+        self(torch.zeros(1, site.network.input_channels, *site.patch, device=self.device))
+
+    def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
+        given = len(windows_ncdhw)
+        if given < self.batch:
+            filler = windows_ncdhw.new_zeros(self.batch - given, *windows_ncdhw.shape[1:])
+            windows_ncdhw = torch.cat([windows_ncdhw, filler])
+        windows_ncdhw = windows_ncdhw.to(self._dtype)
+        if self.device.type == "cuda":
+            windows_ncdhw = windows_ncdhw.contiguous(memory_format=torch.channels_last_3d)
+        # no_grad rather than inference_mode: the latter marks what is compiled in it for good.
+        with torch.no_grad():
+            return self._model(windows_ncdhw)[:given].float()
+
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

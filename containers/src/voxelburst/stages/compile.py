@@ -1,0 +1,131 @@
+"""compile: trained weights to a model folder with ONNX and an engine whose Dice keeps up with FP32's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .. import contract, engines, model_card, model_folder
+from ..contract import CompileResult, CompileTask, EngineFile, ModelFolder, Plan, TrainCase, TrainResult
+from ..engines import Site, onnx_export, onnx_runtime, parity, pytorch
+from ..engines.parity import ParityCase
+from ..models import WEIGHTS_FILE
+from ..stage import Stage
+from ..storage import Store
+
+
+def run(task: CompileTask, stage: Stage) -> CompileResult:
+    """Writes the model folder below the task's output prefix; predict and infer need nothing else.
+
+    Raises:
+        StageError: EngineUnavailable when the engine cannot run here, ParityFailed when its masks are
+            worse than FP32's beyond the parity rule.
+    """
+    lacks = engines.missing(task.engine)
+    if lacks:
+        raise lacks
+    plan = stage.plan()
+    progress = stage.progress(3, "steps")
+    training = contract.parse(
+        TrainResult,
+        stage.artefacts.read_json(f"{task.model_prefix}result.json"),
+        "the result of train",
+        "result",
+    )
+    with tempfile.TemporaryDirectory(prefix="voxelburst-compile-") as temporary:
+        folder = Path(temporary)
+        site = Site(folder=folder, network=plan.network, patch=plan.patch)
+        shutil.copyfile(stage.artefacts.local(f"{task.model_prefix}{WEIGHTS_FILE}"), folder / WEIGHTS_FILE)
+        model = pytorch.network_of(site)
+        began = time.monotonic()
+        onnx_export.export(model, site, "fp32", folder / onnx_runtime.MODEL_FILE)
+        progress.update(1, "exported to ONNX")
+        entry = engines.make(task.engine, model, site)
+        document = _document(task, plan, entry)
+        engine = engines.load(site, document)
+        build_seconds = time.monotonic() - began
+        progress.update(2, f"built {task.engine}")
+
+        reference = pytorch.load(site, EngineFile(engine="torch", precision="fp32"))
+        cases = _parity_cases(stage.artefacts, stage.cases(TrainCase))
+        found = parity.compare(reference, engine, cases, plan.patch, plan.network.output_classes, plan.infer)
+        parity.refuse(found)
+
+        described = engine.host()
+        (folder / "plan.json").write_bytes(stage.artefacts.read(task.plan_key))
+        (folder / "LICENSE").write_text(model_card.licence(plan))
+        (folder / "MODEL_CARD.md").write_text(
+            model_card.card(
+                name=document.name,
+                fold=task.fold,
+                plan=plan,
+                training=training,
+                entry=entry,
+                host=described,
+                parity=found,
+            )
+        )
+        _publish(stage.artefacts, task.output_prefix, folder, document)
+    progress.update(3, "parity holds")
+    return stage.result(
+        CompileResult,
+        fold=task.fold,
+        strategy=task.strategy,
+        engine=task.engine,
+        precision=entry.precision,
+        build_seconds=round(build_seconds, 3),
+        engine_prefix=task.output_prefix,
+        parity=found,
+        host=described,
+    )
+
+
+def _document(task: CompileTask, plan: Plan, entry: EngineFile) -> ModelFolder:
+    """model.json without its checksums. The weights run anywhere: torch is listed beside the engine."""
+    listed = [entry]
+    if entry.engine != pytorch.NAME:
+        listed.append(EngineFile(engine=pytorch.NAME, precision="fp32"))
+    return ModelFolder(
+        name=f"{task.dataset}-{task.fold}-{task.strategy}",
+        version=task.version,
+        run_id=task.run_id,
+        fold=task.fold,
+        strategy=task.strategy,
+        channels=plan.dataset.channels,
+        labels=plan.dataset.labels,
+        network=plan.network,
+        normalisation=plan.normalisation,
+        transpose=plan.transpose,
+        spacing_mm_zyx=plan.spacing_mm_zyx,
+        patch=plan.patch,
+        infer=plan.infer,
+        engines=listed,
+        files={},
+    )
+
+
+def _parity_cases(artefacts: Store, cases: list[TrainCase]) -> Iterator[ParityCase]:
+    """Validation cases in the task's order. Images are mapped: of a large one only a block is read."""
+    for case in cases:
+        if case.part == "validation":
+            yield ParityCase(
+                case_id=case.case_id,
+                image_cdhw=np.load(artefacts.local(f"{case.arrays_prefix}image.npy"), mmap_mode="r"),
+                label_dhw=np.load(artefacts.local(f"{case.arrays_prefix}label.npy")),
+            )
+
+
+def _publish(artefacts: Store, prefix: str, folder: Path, document: ModelFolder) -> None:
+    """model.json goes last: a folder that has it is whole."""
+    names = [path.name for path in folder.iterdir()]
+    checksums = model_folder.checksums(folder, names)
+    whole = contract.to_json(document) | {"files": checksums}
+    contract.parse(ModelFolder, whole, model_folder.MODEL_FILE)
+    for name in names:
+        artefacts.upload(folder / name, f"{prefix}{name}")
+    artefacts.write_json(f"{prefix}{model_folder.MODEL_FILE}", whole)
