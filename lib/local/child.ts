@@ -26,6 +26,10 @@ export interface ChildSpec {
   timeoutGraceMs?: number;
   signal: AbortSignal;
   onProgress(event: ProgressEvent): void;
+  /** A JSON object on its stdout that is neither progress nor an error. */
+  onObject?(value: Record<string, unknown>): void;
+  /** A line of its stderr. */
+  onProse?(line: string): void;
 }
 
 export interface ChildEnd {
@@ -65,30 +69,36 @@ export function runChild(spec: ChildSpec): Promise<ChildEnd> {
   let errorDocumentSeen: ErrorDocument | undefined;
   let logError: unknown;
 
-  const write = (chunk: string | Uint8Array) => {
+  const write = (text: string) => {
     if (logError) return;
     try {
-      if (typeof chunk === "string") writeSync(log, chunk);
-      else writeSync(log, chunk);
+      writeSync(log, text);
     } catch (error) {
       logError = error;
       child.kill("SIGUSR1");
     }
   };
   const readLine = (line: string) => {
-    if (!line.startsWith('{"type"')) return;
+    if (!line.startsWith("{")) return;
     const event = parse(line);
     if (event.progress) spec.onProgress(event.progress);
     else if (event.error) errorDocumentSeen = event.error;
+    else if (event.object) spec.onObject?.(event.object);
   };
-  let rest = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    write(text);
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) readLine(line);
-  });
-  child.stderr.on("data", (chunk: Uint8Array) => write(chunk));
+  const readLines = (of: (line: string) => void) => {
+    let rest = "";
+    return (text: string) => {
+      write(text);
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) of(line);
+    };
+  };
+  child.stdout.setEncoding("utf8").on("data", readLines(readLine));
+  child.stderr.setEncoding("utf8").on(
+    "data",
+    readLines((line) => spec.onProse?.(line)),
+  );
 
   return new Promise((resolve, reject) => {
     const timers: NodeJS.Timeout[] = [];
@@ -137,7 +147,13 @@ export function runChild(spec: ChildSpec): Promise<ChildEnd> {
   });
 }
 
-function parse(line: string): { progress?: ProgressEvent; error?: ErrorDocument } {
+interface Printed {
+  progress?: ProgressEvent;
+  error?: ErrorDocument;
+  object?: Record<string, unknown>;
+}
+
+function parse(line: string): Printed {
   let value: unknown;
   try {
     value = JSON.parse(line);
@@ -146,9 +162,9 @@ function parse(line: string): { progress?: ProgressEvent; error?: ErrorDocument 
   }
   const progress = progressEvent.safeParse(value);
   if (progress.success) return { progress: progress.data };
-  const { type, ...document } = value as { type: string };
+  const { type, ...document } = value as Record<string, unknown>;
   const error = type === "error" ? errorDocument.safeParse(document) : undefined;
-  return error?.success ? { error: error.data } : {};
+  return error?.success ? { error: error.data } : { object: value as Record<string, unknown> };
 }
 
 /** Processes that the kernel killed for memory since boot; 0 where it does not say. */

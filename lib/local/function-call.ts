@@ -1,4 +1,5 @@
 // lambda:invoke in this process: the core of a lambda behind the name that the state machine gives it.
+import { type ErrorDocument, VoxelburstError } from "../contracts/index.ts";
 import { StatesError } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";
 import { argumentsOf, type JsonRecord, sdkMetadata } from "./job-host.ts";
@@ -8,11 +9,13 @@ export type LambdaFunction = (payload: unknown) => Promise<unknown>;
 
 /**
  * @param functions - by a word of the function's name: {plan: ...} answers to PlanFunction...
+ * @param onError - told of the error document, whose remedy Lambda's Cause has no place for
  * @throws StatesError named as the error that the function threw, with Lambda's {errorType, errorMessage, trace} as Cause
  */
 export async function invokeFunction(
   request: TaskRequest,
   functions: Readonly<Record<string, LambdaFunction>>,
+  onError: (error: ErrorDocument) => void = () => undefined,
 ): Promise<JsonRecord> {
   const { FunctionName, Payload = null } = argumentsOf(request);
   const bound = functionNamed(FunctionName, functions);
@@ -28,6 +31,7 @@ export async function invokeFunction(
       ...sdkMetadata,
     };
   } catch (error) {
+    if (error instanceof VoxelburstError) onError(error.toDocument());
     const thrown = error instanceof Error ? error : new Error(String(error));
     const trace = (thrown.stack ?? "").split("\n");
     throw new StatesError(thrown.name, JSON.stringify({ errorType: thrown.name, errorMessage: thrown.message, trace }));

@@ -1,7 +1,7 @@
 // What this machine is: processors, memory, GPUs, and what its Python environment can do with them.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, totalmem } from "node:os";
+import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -21,6 +21,8 @@ const probeAnswer = z.object({
 });
 export type ProbeAnswer = z.infer<typeof probeAnswer>;
 
+/** How long a speed counts that was measured beside other work. */
+const BUSY_MS = 3_600_000;
 const SET_UP = "Run `npm run setup` in the checkout.";
 
 /** @throws VoxelburstError PythonEnvironmentMissing */
@@ -78,7 +80,9 @@ export async function probe(home: Home, python: string): Promise<ProbeAnswer> {
     visible: process.env.CUDA_VISIBLE_DEVICES,
   });
   const kept = readKept(file);
-  if (kept?.key === key) return kept.answer;
+  if (kept?.key === key && Date.now() < (kept.until ?? Number.POSITIVE_INFINITY)) return kept.answer;
+  // A machine that is at work looks slower than it is: ask it again later.
+  const isBusy = loadavg()[0]! > availableParallelism() / 2;
   const answer = await ask(python);
   if (answer.missing.length > 0) {
     const several = answer.missing.length > 1;
@@ -90,16 +94,26 @@ export async function probe(home: Home, python: string): Promise<ProbeAnswer> {
     );
   }
   mkdirSync(home.cache, { recursive: true });
-  writeFileSync(`${file}.${process.pid}`, JSON.stringify({ key, answer }, null, 1));
+  writeFileSync(
+    `${file}.${process.pid}`,
+    JSON.stringify({ key, answer, ...(isBusy ? { until: Date.now() + BUSY_MS } : {}) }, null, 1),
+  );
   renameSync(`${file}.${process.pid}`, file);
   return answer;
 }
 
-function readKept(file: string): { key: string; answer: ProbeAnswer } | undefined {
+interface Kept {
+  key: string;
+  answer: ProbeAnswer;
+  /** Milliseconds since 1970 until when it holds; for ever where it is absent. */
+  until?: number;
+}
+
+function readKept(file: string): Kept | undefined {
   try {
-    const kept = JSON.parse(readFileSync(file, "utf8")) as { key: string; answer: unknown };
+    const kept = JSON.parse(readFileSync(file, "utf8")) as Omit<Kept, "answer"> & { answer: unknown };
     const answer = probeAnswer.safeParse(kept.answer);
-    return answer.success ? { key: kept.key, answer: answer.data } : undefined;
+    return answer.success ? { ...kept, answer: answer.data } : undefined;
   } catch {
     return undefined; // not asked yet, or damaged: ask again
   }

@@ -3,11 +3,13 @@ import {
   closeSync,
   existsSync,
   fdatasyncSync,
+  fstatSync,
   ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -120,6 +122,14 @@ export class RunFolder {
     return wholeLines(this.at("progress.jsonl")).map((line) => JSON.parse(line) as ProgressEvent);
   }
 
+  tailHistory(): Tail<HistoryEvent> {
+    return new Tail(this.at("history.jsonl"));
+  }
+
+  tailProgress(): Tail<ProgressEvent> {
+    return new Tail(this.at("progress.jsonl"));
+  }
+
   /**
    * Takes the name of a job for ever.
    *
@@ -158,6 +168,36 @@ export class RunFolder {
       return work();
     } catch (error) {
       throw diskError(error, WHAT);
+    }
+  }
+}
+
+/** What was appended to a JSON Lines file since the last look; a line that is still being written waits for the next. */
+export class Tail<T> {
+  private readonly file: string;
+  private offset = 0;
+
+  constructor(file: string) {
+    this.file = file;
+  }
+
+  next(): T[] {
+    let file: number;
+    try {
+      file = openSync(this.file, "r");
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw diskError(error, WHAT);
+    }
+    try {
+      const bytes = Buffer.alloc(Math.max(0, fstatSync(file).size - this.offset));
+      const read = readSync(file, bytes, 0, bytes.length, this.offset);
+      const whole = bytes.subarray(0, read).lastIndexOf(10) + 1;
+      this.offset += whole;
+      const lines = bytes.subarray(0, whole).toString().split("\n");
+      return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as T);
+    } finally {
+      closeSync(file);
     }
   }
 }

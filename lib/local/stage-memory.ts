@@ -1,23 +1,30 @@
-// What ingest needs, from the manifest alone: it runs before anything knows the volumes' shapes.
-import type { IngestCase } from "../contracts/index.ts";
+// What ingest takes, from the manifest alone: it runs before anything knows the volumes' shapes. The figures of a case
+// are plan's, which estimates every other stage.
+import { CALIBRATION } from "../../lambdas/plan/calibration.ts";
+import type { IngestCase, Machine } from "../contracts/index.ts";
 
-/** Python with numpy, nibabel and pydicom loaded. */
-const PROCESS_MIB = 250;
 /**
- * Bytes of memory for each byte of an image's file. A CT of 12-bit values compresses to about a half, so that a byte of
- * file is about one voxel of two bytes; reading, reorienting and the fingerprint hold up to four float32 copies of it.
+ * Voxels for each byte of an image's file. Integers of CT and MR compress to about a byte a voxel (Hippocampus: 0.9 to
+ * 1.6 bytes), DICOM without compression has two: this errs towards more.
  */
-const MEMORY_PER_FILE_BYTE = 20;
+const VOXELS_PER_FILE_BYTE = 1.2;
 
-/** MiB of the largest case: children are run side by side only as far as memory lasts. */
+const imageVoxels = (one: IngestCase): number =>
+  one.images.reduce((sum, image) => sum + image.bytes, 0) * VOXELS_PER_FILE_BYTE;
+
+/** MiB of the child with the largest case: children run side by side only as far as memory lasts. */
 export function ingestMemoryMiB(cases: readonly IngestCase[]): number {
-  const largest = cases.reduce(
-    (most, one) =>
-      Math.max(
-        most,
-        one.images.reduce((sum, image) => sum + image.bytes, 0),
-      ),
+  const { ingestBaseGiB, ingestBytesPerVoxel } = CALIBRATION;
+  const largest = Math.max(0, ...cases.map(imageVoxels));
+  return Math.ceil(ingestBaseGiB * 1024 + (largest * ingestBytesPerVoxel) / 2 ** 20);
+}
+
+/** Seconds that ingest will take on this machine. */
+export function ingestSeconds(cases: readonly IngestCase[], machine: Machine): number {
+  const { ingestStartSeconds, ingestSecondsPerCase, ingestSecondsPerMegavoxel } = CALIBRATION;
+  const work = cases.reduce(
+    (sum, one) => sum + ingestSecondsPerCase + (imageVoxels(one) / 1e6) * ingestSecondsPerMegavoxel,
     0,
   );
-  return Math.ceil(PROCESS_MIB + (largest * MEMORY_PER_FILE_BYTE) / 2 ** 20);
+  return ingestStartSeconds + work / Math.min(machine.cpus, Math.max(cases.length, 1));
 }

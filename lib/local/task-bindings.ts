@@ -19,7 +19,7 @@ type Service = (request: TaskRequest, bindings: Bindings) => Promise<unknown>;
 const SERVICES: Readonly<Record<string, Service>> = {
   "arn:aws:states:::batch:submitJob.sync": submitJob,
   "arn:aws:states:::sagemaker:createTrainingJob.sync": createTrainingJob,
-  "arn:aws:states:::lambda:invoke": (request, { functions }) => invokeFunction(request, functions),
+  "arn:aws:states:::lambda:invoke": (request, { functions, onError }) => invokeFunction(request, functions, onError),
   "arn:aws:states:::sns:publish": async (request, { onNotice }) => {
     const { Subject, Message } = argumentsOf(request);
     onNotice({ ...(typeof Subject === "string" ? { subject: Subject } : {}), message: String(Message ?? "") });

@@ -1,0 +1,17 @@
+// What every command is given, and what it gives back.
+import type { Workbench } from "../local/workbench.ts";
+import type { Emit } from "./messages.ts";
+
+export interface CommandContext {
+  emit: Emit;
+  /** Opened on first use: `--help` and usage errors need none. */
+  workbench: Workbench;
+  /** Aborted by Ctrl-C. */
+  signal: AbortSignal;
+}
+
+export interface CommandResult {
+  exitCode: number;
+  /** The one object that --json prints. */
+  json: object;
+}

@@ -1,0 +1,167 @@
+// The command line: parses arguments, runs one command, and turns its errors into a sentence and an exit code.
+import { Command, CommanderError } from "commander";
+import { VoxelburstError } from "../contracts/index.ts";
+import { diskError } from "../local/disk-error.ts";
+import { softwareVersion } from "../local/software-version.ts";
+import { Workbench } from "../local/workbench.ts";
+import type { CommandContext, CommandResult } from "./command.ts";
+import { demo } from "./commands/demo.ts";
+import { doctor } from "./commands/doctor.ts";
+import { init } from "./commands/init.ts";
+import { logs } from "./commands/logs.ts";
+import { plan } from "./commands/plan.ts";
+import { predict } from "./commands/predict.ts";
+import { ps } from "./commands/ps.ts";
+import { report } from "./commands/report.ts";
+import { resume } from "./commands/resume.ts";
+import { run } from "./commands/run.ts";
+import { validate } from "./commands/validate.ts";
+import { watch } from "./commands/watch.ts";
+import { EXIT, exitCodeOfError } from "./exit-codes.ts";
+import { Renderer } from "./renderer.ts";
+
+type Work = (context: CommandContext) => Promise<CommandResult>;
+
+const collect = (value: string, before: string[]) => [...before, value];
+
+/**
+ * @param argv - the arguments after the program's name
+ * @returns the exit code
+ */
+export async function main(argv: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT.done;
+  const program = build(async (work, command) => {
+    exitCode = await perform(work, command.optsWithGlobals());
+  });
+  try {
+    await program.parseAsync(argv, { from: "user" });
+  } catch (error) {
+    // --help and --version end this way too, with 0; a wrong command or option with 1, its sentence already said.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    throw error;
+  }
+  return exitCode;
+}
+
+function build(perform: (work: Work, command: Command) => Promise<void>): Command {
+  const program = new Command("voxelburst")
+    .description("A labelled set of CT or MR volumes becomes a trained, compiled segmentation model and a report.")
+    .version(softwareVersion())
+    .option("--json", "one JSON object on stdout, prose on stderr")
+    .option("--debug", "errors with their stack trace")
+    .exitOverride()
+    .showHelpAfterError("(`voxelburst --help` lists the commands)")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done, 1 usage, 2 run failed, 3 invalid dataset or recipe, 4 over budget, 5 no capacity, 130 cancelled.\nRuns live in .voxelburst of the working directory or the nearest one above it; VOXELBURST_HOME names another.",
+    );
+  const add = (usage: string, description: string) =>
+    program.command(usage).description(description).exitOverride().showHelpAfterError();
+  const withRecipe = (command: Command) =>
+    command
+      .option("--recipe <file>", "in place of recipe.yaml in the dataset")
+      .option(
+        "--set <field=value>",
+        "a field of the recipe, for example train.minutes=10; may be repeated",
+        collect,
+        [],
+      );
+
+  add("init <folder>", "pair images with labels; write dataset.json and a commented recipe.yaml")
+    .option("--force", "write over a dataset.json that is there")
+    .action((folder, options, command) => perform((context) => init(context, folder, options), command));
+  withRecipe(add("validate <dataset>", "check a dataset and its recipe without training")).action(
+    (dataset, options, command) => perform((context) => validate(context, dataset, options), command),
+  );
+  withRecipe(add("plan <dataset>", "ingest and plan; print the plan and its estimate")).action(
+    (dataset, options, command) => perform((context) => plan(context, dataset, options), command),
+  );
+  withRecipe(add("run <dataset>", "train, compile, infer and report"))
+    .option("--again", "even if this very content has succeeded: nothing that is timed is skipped")
+    .action((dataset, options, command) => perform((context) => run(context, dataset, options), command));
+  add("predict <model> <images>", "segment new images with a model folder")
+    .requiredOption("--out <folder>", "where the masks go")
+    .action((model, images, options, command) =>
+      perform((context) => predict(context, model, images, options), command),
+    );
+  add("watch [run]", "follow a run; default: the latest").action((wanted, _options, command) =>
+    perform((context) => watch(context, wanted), command),
+  );
+  add("resume [run]", "go on with a run that was killed, cancelled or failed; default: the latest").action(
+    (wanted, _options, command) => perform((context) => resume(context, wanted), command),
+  );
+  add("ps", "list the runs").action((_options, command) => perform(ps, command));
+  add("logs [run] [stage]", "what the processes of a run have said").action((wanted, stage, _options, command) =>
+    perform((context) => logs(context, wanted, stage), command),
+  );
+  add("report [run]", "the table of a run and the path of its report; default: the latest")
+    .option("--open", "open the report in a browser")
+    .action((wanted, options, command) => perform((context) => report(context, wanted, options), command));
+  add("doctor", "check whether this machine can run the workflow").action((_options, command) =>
+    perform(doctor, command),
+  );
+  withRecipe(add("demo", "generate phantoms and run the whole workflow on them"))
+    .option("--seed <number>", "of the phantoms", "1")
+    .option("--out <folder>", "where the phantoms go; default: in .voxelburst")
+    .option("--again", "even if the demo has succeeded before")
+    .action((options, command) => perform((context) => demo(context, options), command));
+  return program;
+}
+
+async function perform(work: Work, options: { json?: boolean; debug?: boolean }): Promise<number> {
+  const { json = false, debug = Boolean(process.env.VOXELBURST_DEBUG) } = options;
+  const renderer = new Renderer({ out: process.stdout, err: process.stderr, json, debug });
+  const cancel = new AbortController();
+  const onSignal = () => {
+    // The second one is for a person who does not want to wait: the launcher ends every process with this one.
+    if (cancel.signal.aborted) process.exit(EXIT.cancelled);
+    cancel.abort();
+  };
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  let opened: Workbench | undefined;
+  const context: CommandContext = {
+    emit: renderer.emit,
+    signal: cancel.signal,
+    get workbench() {
+      opened ??= new Workbench();
+      return opened;
+    },
+  };
+  try {
+    const result = await work(context);
+    renderer.result(result.json);
+    return cancel.signal.aborted ? EXIT.cancelled : result.exitCode;
+  } catch (thrown) {
+    const error = asCoded(thrown);
+    renderer.emit({
+      kind: "error",
+      code: error.code,
+      text: error.message,
+      remedy: error.remedy,
+      stack: stackOf(thrown),
+    });
+    renderer.result({ status: "failed", error: error.toDocument() });
+    return cancel.signal.aborted ? EXIT.cancelled : exitCodeOfError(error);
+  } finally {
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}
+
+/** Whatever was thrown, as an error with a code: a full disk can be met anywhere, a defect has to be reported. */
+function asCoded(thrown: unknown): VoxelburstError {
+  const known = diskError(thrown, "the run's data");
+  if (known instanceof VoxelburstError) return known;
+  const text = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return new VoxelburstError(
+    "InternalError",
+    `Something went wrong that should not: ${text.split("\n")[0]}`,
+    "Run it again with --debug and report the stack trace.",
+    { cause: thrown },
+  );
+}
+
+function stackOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error)) return undefined;
+  const cause = thrown.cause instanceof Error ? `\ncaused by ${thrown.cause.stack}` : "";
+  return `${thrown.stack}${cause}`;
+}
