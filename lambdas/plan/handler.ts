@@ -2,17 +2,16 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
 import middy from "@middy/core";
-import type { Machine } from "../../lib/contracts/ports.ts";
 import { type PlanInput, planInput } from "../../lib/contracts/stage-io.ts";
 import { parseOrThrow } from "../../lib/contracts/validate.ts";
-import { environment } from "../clients/environment.ts";
 import { logErrors } from "../clients/log-errors.ts";
+import { machineFromEnvironment } from "../clients/machine.ts";
 import { S3ObjectStore } from "../clients/s3-object-store.ts";
 import { plan } from "./core.ts";
 
 const logger = new Logger();
 const store = new S3ObjectStore();
-const machine = JSON.parse(environment("VOXELBURST_MACHINE")) as Machine;
+const machine = machineFromEnvironment();
 
 export const handler = middy<PlanInput>()
   .use(injectLambdaContext(logger))

@@ -4,12 +4,16 @@ import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
 import middy from "@middy/core";
 import { type ReportInput, reportInput } from "../../lib/contracts/stage-io.ts";
 import { parseOrThrow } from "../../lib/contracts/validate.ts";
+import { batchPrices } from "../clients/batch-prices.ts";
 import { logErrors } from "../clients/log-errors.ts";
+import { machineFromEnvironment } from "../clients/machine.ts";
 import { S3ObjectStore } from "../clients/s3-object-store.ts";
 import { report } from "./core.ts";
 
 const logger = new Logger();
 const store = new S3ObjectStore();
+const machine = machineFromEnvironment();
+const prices = batchPrices(machine);
 
 export const handler = middy<ReportInput>()
   .use(injectLambdaContext(logger))
@@ -17,5 +21,5 @@ export const handler = middy<ReportInput>()
   .handler(async (event: ReportInput) => {
     const input = parseOrThrow(reportInput, event, "the input of report", "ReportInputInvalid");
     logger.appendKeys({ runId: input.request.runId });
-    return report(input, { store, clock: { now: () => new Date() } });
+    return report(input, { store, clock: { now: () => new Date() }, machine, prices });
   });

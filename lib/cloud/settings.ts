@@ -1,4 +1,5 @@
 // What a deployment may choose: the object `voxelburst` in cdk.json's context, or `-c voxelburst='{...}'`.
+import { PRICES } from "../contracts/prices.ts";
 import { GPU_INSTANCE_TYPES } from "./instance-types.ts";
 
 export interface Settings {
@@ -37,8 +38,10 @@ export function readSettings(given: unknown): Settings {
   for (const name of Object.keys(object))
     if (!(name in defaults)) refuse(name, (object as Record<string, unknown>)[name], Object.keys(defaults).join(", "));
   const settings = { ...defaults, ...object };
-  if (!(settings.gpuInstanceType in GPU_INSTANCE_TYPES))
-    refuse("gpuInstanceType", settings.gpuInstanceType, Object.keys(GPU_INSTANCE_TYPES).join(", "));
+  // plan estimates dollars, so that a type without a price would fail every run.
+  const priced = Object.keys(GPU_INSTANCE_TYPES).filter((type) => PRICES.some((price) => price.instanceType === type));
+  if (!priced.includes(settings.gpuInstanceType))
+    refuse("gpuInstanceType", settings.gpuInstanceType, priced.join(", "));
   for (const name of ["maxGpuInstances", "maxIngestVcpus"] as const)
     if (!Number.isInteger(settings[name]) || settings[name] < 1)
       refuse(name, settings[name], "a whole number of at least 1");

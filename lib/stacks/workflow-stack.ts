@@ -49,6 +49,7 @@ export class WorkflowStack extends Stack {
       memoryGiB: type.memoryGiB,
       engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
     };
+    const machineJson = JSON.stringify(machine);
     const asset = containerImage(this, "Image");
     const batch = {
       buckets,
@@ -61,7 +62,7 @@ export class WorkflowStack extends Stack {
       notifications,
       stages: {
         ingest: new Ingest(this, "Ingest", { ...batch, queue: props.cpu.queue }),
-        plan: new Plan(this, "Plan", { buckets, machineJson: JSON.stringify(machine) }),
+        plan: new Plan(this, "Plan", { buckets, machineJson }),
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
         train: new Train(this, "Train", {
           buckets,
@@ -72,7 +73,7 @@ export class WorkflowStack extends Stack {
         }),
         compile: new Compile(this, "Compile", gpuStage),
         infer: new Infer(this, "Infer", gpuStage),
-        report: new Report(this, "Report", { buckets }),
+        report: new Report(this, "Report", { buckets, machineJson }),
       },
     });
     new IngestTrigger(this, "Trigger", {

@@ -12,6 +12,8 @@ import type { Buckets } from "./stage-context.ts";
 
 export interface ReportProps {
   readonly buckets: Buckets;
+  /** What GPU stages run on, as JSON of contracts/ports.ts' Machine: prices follow from it. */
+  readonly machineJson: string;
 }
 
 export class Report extends Construct {
@@ -24,6 +26,7 @@ export class Report extends Construct {
       description: "voxelburst report: results and failures to report.json, report.html, report.csv",
       timeoutSeconds: FUNCTION_SECONDS.report,
       memoryMiB: 3_008, // holds every case's scores and draws the plots
+      environment: { VOXELBURST_MACHINE: props.machineJson },
     });
     allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write: ["runs/*/report/*"] });
   }

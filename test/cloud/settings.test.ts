@@ -14,6 +14,7 @@ describe("settings", () => {
   it.each([
     [{ gpuType: "p5" }, 'voxelburst.gpuType is "p5"; allowed: gpuInstanceType, maxGpuInstances, maxIngestVcpus'],
     [{ gpuInstanceType: "p3.2xlarge" }, 'voxelburst.gpuInstanceType is "p3.2xlarge"; allowed: p4d.24xlarge, p4de'],
+    [{ gpuInstanceType: "p5e.48xlarge" }, 'voxelburst.gpuInstanceType is "p5e.48xlarge"; allowed: p4d.24xlarge'],
     [{ maxGpuInstances: 0 }, "voxelburst.maxGpuInstances is 0; allowed: a whole number of at least 1"],
     [{ maxIngestVcpus: 1.5 }, "voxelburst.maxIngestVcpus is 1.5; allowed: a whole number of at least 1"],
     [[], "voxelburst is []; allowed: an object"],
