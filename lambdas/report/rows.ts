@@ -37,11 +37,9 @@ export interface RowContext {
   failures: Failures;
 }
 
-/** The engine whose masks give a training its Dice: the reference `torch`, otherwise the first with a Dice. */
-export function diceEngine(training: LadderTraining, diceOf: RowContext["diceOf"]): LadderEngine | undefined {
-  const scored = training.engines.filter((entry) => diceOf(entry.name) !== null);
-  return scored.find((entry) => entry.engine === "torch") ?? scored[0];
-}
+/** The engine whose masks give a training its Dice: the reference `torch`, first in the ladder, or the next with one. */
+export const diceEngine = (training: LadderTraining, diceOf: RowContext["diceOf"]): LadderEngine | undefined =>
+  training.engines.find((entry) => diceOf(entry.name) !== null);
 
 const usdPer1000 = (volumesPerSecond: number | null, usdPerHour: number | null): number | null =>
   volumesPerSecond === null || usdPerHour === null ? null : ((1000 / volumesPerSecond) * usdPerHour) / 3600;

@@ -272,14 +272,9 @@ describe("dollars on AWS", () => {
 describe("a resumed run", () => {
   it("does not pay for the night in between, and says that it paused", async () => {
     const run = new RunFixture();
-    for (const name of [trainTaskId("fold1", "dali"), "compile-fold1-dali-onnxruntime"])
-      run.change<TrainResult>(run.resultKey(name), (result) => {
-        result.startedAt = new Date(Date.parse(result.startedAt) + 8 * 3_600_000).toISOString();
-      });
-    for (const index of [0, 1])
-      run.change<InferResult>(run.resultKey(inferTaskId("fold1", "dali", "onnxruntime"), index), (result) => {
-        result.startedAt = new Date(Date.parse(result.startedAt) + 8 * 3_600_000).toISOString();
-      });
+    run.change<InferResult>(run.resultKey(inferTaskId("fold1", "dali", "onnxruntime"), 1), (result) => {
+      result.startedAt = new Date(Date.parse(result.startedAt) + 8 * 3_600_000).toISOString();
+    });
     const undisturbed = (await produce(new RunFixture())).json;
     const { json } = await produce(run);
     expect(json.equivalentUsd).toBeCloseTo(undisturbed.equivalentUsd, 6);
