@@ -3,16 +3,7 @@
 // Plain JavaScript without dependencies: it runs on the machine's own Node (>= 20), before anything is installed.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -113,8 +104,12 @@ function setUpNode() {
     run("npm", ["ci", "--no-audit", "--no-fund"]);
     writeFileSync(stamp, wanted);
   }
-  const link = path.join(bin, "voxelburst");
-  if (!lstatSync(link, { throwIfNoEntry: false })) symlinkSync("../../bin/voxelburst.ts", link);
+  // A launcher, not a link to the .ts: the machine's own Node may be 20, which cannot read it.
+  const launcher = path.join(bin, "voxelburst");
+  rmSync(launcher, { force: true });
+  writeFileSync(launcher, `#!/bin/sh\nexec "$(dirname "$0")/node" "$(dirname "$0")/../../bin/voxelburst.ts" "$@"\n`, {
+    mode: 0o755,
+  });
 }
 
 /** The lines of the lock that hold one package's pin and hashes. */
