@@ -34,7 +34,9 @@ export async function invokeFunction(
     if (error instanceof VoxelburstError) onError(error.toDocument());
     const thrown = error instanceof Error ? error : new Error(String(error));
     const trace = (thrown.stack ?? "").split("\n");
-    throw new StatesError(thrown.name, JSON.stringify({ errorType: thrown.name, errorMessage: thrown.message, trace }));
+    // The handlers on AWS put the whole error document into the message: see lambdas/clients/log-errors.ts.
+    const errorMessage = error instanceof VoxelburstError ? JSON.stringify(error.toDocument()) : thrown.message;
+    throw new StatesError(thrown.name, JSON.stringify({ errorType: thrown.name, errorMessage, trace }));
   }
 }
 

@@ -1,8 +1,6 @@
 // Conducts a claimed run: the interpreter executes the state machine, and this machine does the tasks.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { plan } from "../../lambdas/plan/core.ts";
-import { report } from "../../lambdas/report/core.ts";
 import {
   type Clock,
   type ErrorDocument,
@@ -79,9 +77,16 @@ export interface EnginePorts {
   functions?: Readonly<Record<string, LambdaFunction>>;
 }
 
+/** Loaded when they are called: the report's plots alone take longer to load than most commands run. */
 const coresOf = (ports: EnginePorts): Readonly<Record<string, LambdaFunction>> => ({
-  plan: (input) => plan(parseOrThrow(planInput, input, "the input of plan", "PlanInputInvalid"), ports),
-  report: (input) => report(parseOrThrow(reportInput, input, "the input of report", "ReportInputInvalid"), ports),
+  async plan(input) {
+    const { plan } = await import("../../lambdas/plan/core.ts");
+    return plan(parseOrThrow(planInput, input, "the input of plan", "PlanInputInvalid"), ports);
+  },
+  async report(input) {
+    const { report } = await import("../../lambdas/report/core.ts");
+    return report(parseOrThrow(reportInput, input, "the input of report", "ReportInputInvalid"), ports);
+  },
 });
 
 /**

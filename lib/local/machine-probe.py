@@ -85,7 +85,7 @@ def cpu_has_bf16() -> bool:
 def main() -> None:
     missing = missing_packages()
     answer: dict = {"python": sys.version.split()[0], "missing": missing, "engines": [], "gpus": []}
-    if "torch" not in missing:
+    if not missing:
         import torch
 
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
