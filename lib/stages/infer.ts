@@ -17,7 +17,7 @@ export class Infer extends Construct {
     this.props = props;
     this.job = new StageJob(this, "Job", { ...props, attemptSeconds: ATTEMPT_SECONDS.infer });
     allowObjects(this.job.role, props.buckets.artefacts, {
-      read: ["runs/*/tasks/*", "runs/*/plan.json", "ingest/*", "compile/*", "infer/*"],
+      read: ["runs/*/tasks/*", "runs/*/plan.json", "ingest/*", "compile/*", "infer/*", "runs/*/masks/*"],
       write: ["infer/*", "runs/*/infer/*", "runs/*/masks/*", "runs/*/results/*", "runs/*/errors/*"],
     });
   }
