@@ -17,11 +17,14 @@ export const CALIBRATION = {
   fp32OverMixedMemory: 1.8,
   gpuContextGiB: 1,
 
-  // Memory of the other stages: a process with its libraries, and what it keeps of the largest case.
-  ingestBaseGiB: 0.2,
-  ingestBytesPerVoxel: 12,
-  preprocessBaseGiB: 0.8,
-  preprocessBytesPerVoxel: 16,
+  // Memory of the other stages: a process with its libraries, and what it keeps of the largest case. Ingest and
+  // preprocess: 256x256x128 int16 against Task04's cases, 114 against 82 MiB and 853 against 610 MiB (1,144 where it
+  // is resampled).
+  ingestBaseGiB: 0.1,
+  ingestBytesPerVoxel: 6,
+  preprocessBaseGiB: 0.6,
+  preprocessBytesPerVoxel: 30,
+  preprocessBytesPerResampledVoxel: 65,
   inferBaseGiB: 0.9,
   /** A voxel of the resampled case and class: logits, their sum and their resampling. */
   inferBytesPerVoxelAndClass: 12,
@@ -31,19 +34,21 @@ export const CALIBRATION = {
   reportMemoryGiB: 0.3,
 
   // Start of a process until its first case or step: interpreter, torch, DALI, MONAI; two at once on two cores.
-  ingestStartSeconds: 2,
-  preprocessStartSeconds: 8,
+  ingestStartSeconds: 1.5,
+  preprocessStartSeconds: 6,
   trainStartSeconds: 20,
   compileStartSeconds: 12,
   inferStartSeconds: 12,
   planSeconds: 2,
   reportSeconds: 10,
 
-  // Cases on one core (Zen 3 at 2.4 GHz): fixed, and a million voxels read, resampled or written.
-  ingestSecondsPerCase: 0.05,
-  ingestSecondsPerMegavoxel: 0.35,
-  preprocessSecondsPerCase: 0.05,
-  preprocessSecondsPerMegavoxel: 0.5,
+  // Cases on one core (Zen 3 at 2.4 GHz), processor time: fixed (Task04's cases), and a million voxels (256x256x128)
+  // read, checked, written; of arrays, resampled too.
+  ingestSecondsPerCase: 0.006,
+  ingestSecondsPerMegavoxel: 0.05,
+  preprocessSecondsPerCase: 0.018,
+  preprocessSecondsPerMegavoxel: 0.03,
+  preprocessSecondsPerResampledMegavoxel: 0.11,
   inferSecondsPerCase: 0.2,
   inferSecondsPerMegavoxel: 1.0,
   /** On a GPU the same work of preprocess and infer, as a share of a core's time. */

@@ -88,3 +88,7 @@ function budgetOf(recipe: Recipe, machine: Machine): Plan["budget"] {
 /** What a strategy trains in: fp32 is what its name says, the others take the plan's precision. */
 export const precisionOfStrategy = (strategy: Strategy, precision: Plan["precision"]): Plan["precision"] =>
   strategy === "fp32" ? "fp32" : precision;
+
+/** ddp takes all GPUs that get a patch of the global batch each; the other strategies take one. */
+export const gpusOf = (strategy: Strategy, batch: number, machine: Machine): number =>
+  Math.min(machine.gpus, strategy === "ddp" ? batch : 1);

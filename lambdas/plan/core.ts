@@ -20,13 +20,13 @@ import {
 } from "../../lib/contracts/index.ts";
 import { product } from "./arithmetic.ts";
 import { CALIBRATION } from "./calibration.ts";
-import { type Choices, choose, precisionOfStrategy, type Refusal } from "./choices.ts";
+import { type Choices, choose, gpusOf, type Refusal } from "./choices.ts";
 import { designOf } from "./design.ts";
 import { writeDocuments } from "./documents.ts";
 import { type EstimateInput, estimateOf, trainingSeconds } from "./estimate.ts";
 import { chooseFolds } from "./folds.ts";
 import { type PlanInputs, readInputs } from "./inputs.ts";
-import { volumeMemoryGiB } from "./memory.ts";
+import { preprocessMemoryGiB, volumeMemoryGiB } from "./memory.ts";
 import { shardsFor, trainConcurrency } from "./shards.ts";
 import { type EngineWork, workOf } from "./work.ts";
 
@@ -51,7 +51,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   const { recipe, training, test } = inputs;
   const records = training.map((item) => item.record);
   const choices = choose(recipe, machine);
-  const design = designOf(records, inputs.dataset, recipe, machine, mostDemanding(choices));
+  const design = designOf(records, inputs.dataset, recipe, machine, choices);
   const { folds, notes } = chooseFolds(
     training.map((item) => ({ caseId: item.caseId, patient: item.record.patient })),
     new Set(inputs.quarantined.map((entry) => entry.caseId)),
@@ -89,7 +89,13 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     dataset: inputs.dataset,
     cases: { training: training.length, test: test.length, quarantined: inputs.quarantined.length },
     ...parts,
-    notes: [...choices.notes, ...geometry.notes, ...notes, ...priceAge(clock)],
+    notes: [
+      ...choices.notes,
+      ...geometry.notes,
+      ...idleGpus(choices, design.batch, machine),
+      ...notes,
+      ...priceAge(clock),
+    ],
     estimate,
     go: refusal === undefined,
     ...(refusal ? { refusal } : {}),
@@ -132,15 +138,11 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   };
 }
 
-/** The precision that takes most memory among the strategies. */
-const mostDemanding = ({ strategies, precision }: Choices): Plan["precision"] =>
-  strategies.some((strategy) => precisionOfStrategy(strategy, precision) === "fp32") ? "fp32" : precision;
-
 function sizesOf(inputs: PlanInputs, preprocessCases: number, machine: Machine) {
   const voxels = (record: CaseRecord) => product(record.shapeZyx) * record.images.length;
   const largest = Math.max(...[...inputs.training, ...inputs.test].map((item) => voxels(item.record)));
   const classes = inputs.dataset.labels.length;
-  const preprocessGiB = volumeMemoryGiB(CALIBRATION.preprocessBaseGiB, CALIBRATION.preprocessBytesPerVoxel, largest);
+  const preprocessGiB = preprocessMemoryGiB(largest, true);
   const inferGiB = volumeMemoryGiB(CALIBRATION.inferBaseGiB, CALIBRATION.inferBytesPerVoxelAndClass * classes, largest);
   return {
     preprocessShards: shardsFor("preprocess", preprocessCases, preprocessGiB, machine),
@@ -179,6 +181,13 @@ function overBudget(recipe: Recipe, usd: number): Refusal | undefined {
     message: `The run is estimated at ${usd.toFixed(2)} USD; maxUsd allows ${recipe.maxUsd.toFixed(2)}.`,
     remedy: "Raise maxUsd, or ask for fewer folds, strategies or steps.",
   };
+}
+
+function idleGpus({ strategies }: Choices, batch: number, machine: Machine): string[] {
+  const used = gpusOf("ddp", batch, machine);
+  return strategies.includes("ddp") && used < machine.gpus
+    ? [`ddp uses ${used} of ${machine.gpus} GPUs: the batch has no more patches. Set plan.batch to use them all.`]
+    : [];
 }
 
 const STALE_DAYS = 180;

@@ -9,7 +9,7 @@ import {
   VoxelburstError,
 } from "../../lib/contracts/index.ts";
 import { map3, product, roundHalfEven, type Triple, transposed } from "./arithmetic.ts";
-import type { Refusal } from "./choices.ts";
+import { type Choices, gpusOf, precisionOfStrategy, type Refusal } from "./choices.ts";
 import { type Configuration, configurationOf, hasLowResolutionStage, planConfiguration } from "./configuration.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { ANISOTROPY, medianShape, targetSpacing, transposeFor } from "./geometry.ts";
@@ -41,7 +41,6 @@ const NNUNET_MEMORY_GIB = 8;
 
 /**
  * @param records - of the training cases
- * @param precision - of the most demanding strategy that will run
  * @throws VoxelburstError PatchInvalid or VolumesTooSmall
  */
 export function designOf(
@@ -49,7 +48,7 @@ export function designOf(
   dataset: Dataset,
   recipe: Recipe,
   machine: Machine,
-  precision: Plan["precision"],
+  choices: Pick<Choices, "strategies" | "precision">,
 ): Design {
   const fingerprint = fingerprintOf(records, dataset.channels.length);
   const spacingMmZyx = recipe.plan.spacingMm ?? targetSpacing(fingerprint);
@@ -81,7 +80,7 @@ export function designOf(
   const notes: string[] = [];
   if (!fingerprint.intensities && dataset.channels.some((name) => name.toLowerCase() === "ct"))
     notes.push("No training case has any foreground: CT channels get a z-score in place of the dataset's clip.");
-  const fitted = fitBatch(recipe.plan.batch ?? configuration.batch, elements, precision, recipe, machine, notes);
+  const fitted = fitBatch(recipe.plan.batch ?? configuration.batch, elements, choices, recipe, machine, notes);
   const network: Network = {
     model: recipe.model.name,
     inputChannels: dataset.channels.length,
@@ -127,13 +126,20 @@ function givenPatch(configuration: Configuration, wantedZyx: Triple, transpose: 
 function fitBatch(
   planned: number,
   elements: number,
-  precision: Plan["precision"],
+  { strategies, precision }: Pick<Choices, "strategies" | "precision">,
   recipe: Recipe,
   machine: Machine,
   notes: string[],
 ): { batch: number; refusal?: Refusal } {
   const usable = usableMemoryGiB(machine);
-  const needs = (batch: number) => trainingMemoryGiB(elements, batch, precision, machine);
+  /** Of the strategy that takes most: ddp splits the batch, fp32 has the largest feature maps. */
+  const needs = (batch: number) =>
+    Math.max(
+      ...strategies.map((strategy) => {
+        const share = Math.ceil(batch / Math.max(1, gpusOf(strategy, batch, machine)));
+        return trainingMemoryGiB(elements, share, precisionOfStrategy(strategy, precision), machine);
+      }),
+    );
   const where = machine.gpus > 0 ? "GPU" : "machine";
   if (usable === undefined || needs(planned) <= usable) return { batch: planned };
   let batch = planned;

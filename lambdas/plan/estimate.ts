@@ -13,8 +13,9 @@ import {
 import { product, type Triple, transposed } from "./arithmetic.ts";
 import { CALIBRATION } from "./calibration.ts";
 import { precisionOfStrategy } from "./choices.ts";
+import { croppedShape } from "./fingerprint.ts";
 import { resampledShape } from "./geometry.ts";
-import { trainingMemoryGiB, volumeMemoryGiB } from "./memory.ts";
+import { preprocessMemoryGiB, trainingMemoryGiB, volumeMemoryGiB } from "./memory.ts";
 import { featureMapElements, forwardOperations } from "./topology.ts";
 import type { EngineWork, TrainingWork, Work } from "./work.ts";
 
@@ -104,16 +105,20 @@ function ingest({ records, ingestSeconds, machine }: EstimateInput): StageCost {
 
 function preprocess({ work, records, preprocessShards, plan, machine }: EstimateInput): StageCost {
   const cases = work.preprocessCases.filter((item) => work.missing.has(item.caseId));
-  const all = work.preprocessCases.map((item) => records.get(item.caseId)!);
-  const memory = volumeMemoryGiB(C.preprocessBaseGiB, C.preprocessBytesPerVoxel, largest(all));
   if (cases.length === 0) return cost("preprocess", 0, 0, 0, machine);
   const share = machine.gpus > 0 ? C.gpuCaseShare : 1;
-  const total = cases.reduce((sum, item) => {
+  let seconds = 0;
+  let memoryGiB = 0;
+  for (const item of cases) {
     const record = records.get(item.caseId)!;
-    const megavoxels = ((product(record.shapeZyx) + product(arrayShape(record, plan))) * record.images.length) / 1e6;
-    return sum + C.preprocessSecondsPerCase + share * C.preprocessSecondsPerMegavoxel * megavoxels;
-  }, 0);
-  return arrayCost("preprocess", C.preprocessStartSeconds, total, preprocessShards, memory, machine);
+    const read = product(record.shapeZyx) * record.images.length;
+    const made = product(arrayShape(record, plan)) * record.images.length;
+    const resampled = isResampled(record, plan);
+    seconds += C.preprocessSecondsPerCase + (share * C.preprocessSecondsPerMegavoxel * (read + made)) / 1e6;
+    if (resampled) seconds += (share * C.preprocessSecondsPerResampledMegavoxel * made) / 1e6;
+    memoryGiB = Math.max(memoryGiB, preprocessMemoryGiB(Math.max(read, made), resampled));
+  }
+  return arrayCost("preprocess", C.preprocessStartSeconds, seconds, preprocessShards, memoryGiB, machine);
 }
 
 function train(input: EstimateInput): StageCost {
@@ -218,11 +223,14 @@ const fixed = (stage: StageName, seconds: number, memoryGiB: number): StageCost 
   memoryGiB,
 });
 
+const isResampled = (record: CaseRecord, { spacingMmZyx }: Pick<Plan, "spacingMmZyx">): boolean => {
+  const shape = croppedShape(record);
+  return resampledShape(shape, record.spacingMmZyx, spacingMmZyx).some((edge, axis) => edge !== shape[axis]);
+};
+
 /** Shape of a case's arrays, in their own axes. */
 function arrayShape(record: CaseRecord, plan: Pick<Plan, "spacingMmZyx" | "transpose">): Triple {
-  const [z, y, x] = record.nonzeroBoxZyx;
-  const cropped: Triple = [z[1] - z[0], y[1] - y[0], x[1] - x[0]];
-  return transposed(resampledShape(cropped, record.spacingMmZyx, plan.spacingMmZyx), plan.transpose);
+  return transposed(resampledShape(croppedShape(record), record.spacingMmZyx, plan.spacingMmZyx), plan.transpose);
 }
 
 /** Windows of a volume: ceil((size - patch) / step) + 1 an axis, after padding to the patch (recipe.md 5). */

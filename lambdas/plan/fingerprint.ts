@@ -1,6 +1,6 @@
 // The dataset's fingerprint, pooled from the case records (nnU-Net v2, fingerprint_extractor.py; recipe.md 1.1).
 import type { CaseRecord, Intensities } from "../../lib/contracts/index.ts";
-import { median, product } from "./arithmetic.ts";
+import { median, product, type Triple } from "./arithmetic.ts";
 
 /** Foreground intensities of one channel over the dataset, every case with the same weight. */
 export interface PooledIntensities {
@@ -12,8 +12,8 @@ export interface PooledIntensities {
 
 export interface Fingerprint {
   /** A case's shape after the crop to its nonzero box, z, y, x. */
-  croppedShapesZyx: [number, number, number][];
-  spacingsMmZyx: [number, number, number][];
+  croppedShapesZyx: Triple[];
+  spacingsMmZyx: Triple[];
   /** Median over cases of voxels after the crop / voxels before. */
   medianRelativeSize: number;
   /** One a channel; undefined where no case has any foreground. */
@@ -23,12 +23,16 @@ export interface Fingerprint {
 const hasForeground = (record: CaseRecord) =>
   Object.entries(record.labelVoxels ?? {}).some(([value, voxels]) => Number(value) > 0 && voxels > 0);
 
+/** Shape of a case's nonzero box, in the image's axes. */
+export const croppedShape = ({ nonzeroBoxZyx: [z, y, x] }: CaseRecord): Triple => [
+  z[1] - z[0],
+  y[1] - y[0],
+  x[1] - x[0],
+];
+
 /** @param records - of the training cases, at least one */
 export function fingerprintOf(records: readonly CaseRecord[], channels: number): Fingerprint {
-  const croppedShapesZyx = records.map((record) => {
-    const [z, y, x] = record.nonzeroBoxZyx;
-    return [z[1] - z[0], y[1] - y[0], x[1] - x[0]] as [number, number, number];
-  });
+  const croppedShapesZyx = records.map(croppedShape);
   // nnU-Net draws as many samples (with replacement) from every case that has foreground, and none from the others.
   const withForeground = records.filter(hasForeground);
   return {

@@ -33,3 +33,11 @@ export function trainingMemoryGiB(
 /** Host memory of a process that keeps a volume of so many voxels. */
 export const volumeMemoryGiB = (baseGiB: number, bytesPerVoxel: number, voxels: number): number =>
   baseGiB + (bytesPerVoxel * voxels) / GIB;
+
+/** @param voxels - of the case's image or of its array, whichever is larger, over all channels */
+export const preprocessMemoryGiB = (voxels: number, resampled: boolean): number =>
+  volumeMemoryGiB(
+    CALIBRATION.preprocessBaseGiB,
+    resampled ? CALIBRATION.preprocessBytesPerResampledVoxel : CALIBRATION.preprocessBytesPerVoxel,
+    voxels,
+  );

@@ -16,6 +16,7 @@ import {
   trainTaskId,
   under,
 } from "../../lib/contracts/index.ts";
+import { gpusOf } from "./choices.ts";
 import { compileHash, engineHash, inferHash, preprocessHash, trainHash } from "./hashes.ts";
 import { type IngestedCase, inBatches } from "./inputs.ts";
 
@@ -95,7 +96,7 @@ export async function workOf(
   const trainings: TrainingWork[] = [];
   for (const fold of plan.folds)
     for (const strategy of choices.strategies) {
-      const gpus = strategy === "ddp" ? Math.min(machine.gpus, plan.batch) : Math.min(machine.gpus, 1);
+      const gpus = gpusOf(strategy, plan.batch, machine);
       const hashes = (part: "train" | "validation") => fold[part].map((id) => arrays.get(id)!);
       const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine });
       const outputPrefix = keys.output("train", hash);

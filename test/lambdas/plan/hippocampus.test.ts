@@ -76,7 +76,7 @@ describe.skipIf(!present)("the 208 cases of Task04 in ../shared/data", () => {
   });
 
   it("get nnU-Net 2.8.1's plan", () => {
-    const design = designOf(records, dataset, recipe.parse({}), laptop, "bf16");
+    const design = designOf(records, dataset, recipe.parse({}), laptop, { strategies: ["dali"], precision: "bf16" });
     expect(design).toMatchObject({
       spacingMmZyx: [1, 1, 1],
       transpose: [0, 1, 2],
