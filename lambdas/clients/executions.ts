@@ -4,6 +4,7 @@ import {
   ExecutionAlreadyExists,
   ExecutionDoesNotExist,
   ExecutionNotRedrivable,
+  type ExecutionStatus,
   RedriveExecutionCommand,
   SFNClient,
   StartExecutionCommand,
@@ -21,16 +22,10 @@ export class StepFunctionsExecutions implements Executions {
   }
 
   async state(runId: string): Promise<RunState> {
-    try {
-      const { status } = await this.client.send(
-        new DescribeExecutionCommand({ executionArn: this.executionArn(runId) }),
-      );
-      if (status === "SUCCEEDED") return "succeeded";
-      return status === "RUNNING" || status === "PENDING_REDRIVE" ? "open" : "failed";
-    } catch (error) {
-      if (error instanceof ExecutionDoesNotExist) return "absent";
-      throw error;
-    }
+    const status = await this.statusOf(runId);
+    if (status === undefined) return "absent";
+    if (status === "SUCCEEDED") return "succeeded";
+    return status === "RUNNING" || status === "PENDING_REDRIVE" ? "open" : "failed";
   }
 
   async start(request: RunRequest): Promise<void> {
@@ -48,12 +43,29 @@ export class StepFunctionsExecutions implements Executions {
     }
   }
 
+  /**
+   * Continues what was stopped or timed out. A run that failed has been reported and ended in its Fail state, from which
+   * a redrive would only fail again: it gets its next attempt, which skips what is complete.
+   */
   async redrive(request: RunRequest): Promise<boolean> {
+    if ((await this.statusOf(request.runId)) === "FAILED") return false;
     try {
       await this.client.send(new RedriveExecutionCommand({ executionArn: this.executionArn(request.runId) }));
       return true;
     } catch (error) {
       if (error instanceof ExecutionNotRedrivable) return false;
+      throw error;
+    }
+  }
+
+  private async statusOf(runId: string): Promise<ExecutionStatus | undefined> {
+    try {
+      const described = await this.client.send(
+        new DescribeExecutionCommand({ executionArn: this.executionArn(runId) }),
+      );
+      return described.status;
+    } catch (error) {
+      if (error instanceof ExecutionDoesNotExist) return undefined;
       throw error;
     }
   }

@@ -79,9 +79,16 @@ describe("StepFunctionsExecutions", () => {
     expect(await executions.state("x")).toBe("absent");
   });
 
-  it("says whether a failed one could be redriven", async () => {
-    answers.push({ body: { redriveDate: 1 } }, refusal("ExecutionNotRedrivable"));
+  it("redrives one that was stopped or timed out, and says when Step Functions will not", async () => {
+    answers.push({ body: { status: "ABORTED" } }, { body: { redriveDate: 1 } });
     expect(await executions.redrive(aRequest())).toBe(true);
+    answers.push({ body: { status: "TIMED_OUT" } }, refusal("ExecutionNotRedrivable"));
     expect(await executions.redrive(aRequest())).toBe(false);
+  });
+
+  it("redrives none that failed: it would only run its Fail state again", async () => {
+    answers.push({ body: { status: "FAILED" } });
+    expect(await executions.redrive(aRequest())).toBe(false);
+    expect(calls.map(({ action }) => action)).toEqual(["DescribeExecution"]);
   });
 });
