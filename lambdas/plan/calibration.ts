@@ -79,8 +79,11 @@ export const CALIBRATION = {
     // performance.md: 101 s for TensorRT at builder level 3.
     gpu: { torch: 1, inductor: 60, onnxruntime: 10, tensorrt: 110 } satisfies Record<EngineName, number>,
   },
-  /** Windows that the parity is measured on at most, twice each (the engine, and torch in fp32). */
+  // What the parity is measured on at most (containers/src/voxelburst/engines/parity.py), twice each: by the engine,
+  // and by torch in fp32. Of a large case, a block of so many patches an axis.
   parityWindows: 64,
+  parityCases: 32,
+  parityBlockPatches: 1.5,
 
   /** On AWS, before a stage's first process: an instance is found and started, and pulls the image. */
   provisionSeconds: 300,

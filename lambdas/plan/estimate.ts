@@ -145,10 +145,11 @@ function compile(input: EstimateInput): StageCost {
   let seconds = 0;
   for (const training of work.trainings)
     for (const engine of training.engines.filter((candidate) => !candidate.compiled)) {
-      const windows = Math.min(
-        C.parityWindows,
-        sumOf(training.fold.validation.map((id) => windowsOf(arrayShape(records.get(id)!, plan), plan))),
-      );
+      const blocks = training.fold.validation.slice(0, C.parityCases).map((id) => {
+        const shape = arrayShape(records.get(id)!, plan);
+        return shape.map((edge, axis) => Math.min(edge, Math.floor(plan.patch[axis]! * C.parityBlockPatches)));
+      });
+      const windows = Math.min(C.parityWindows, sumOf(blocks.map((block) => windowsOf(block, plan))));
       const parity =
         windows * (windowSeconds(plan, machine, engine.engine, false) + windowSeconds(plan, machine, "torch", false));
       seconds += provision(machine) + C.compileStartSeconds + C.buildSeconds[device][engine.engine] + parity;

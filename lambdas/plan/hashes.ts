@@ -6,8 +6,9 @@
 //   train/<h>       the arrays of the training part in their order, the network and everything that the loss and the
 //                   draws depend on. Validation cases feed the curve's pseudo Dice alone and do not count: a corrected
 //                   label among them does not retrain.
-//   compile/<h>     the engine (weights, kind, device) and the validation arrays that its parity is measured on: a
-//                   corrected label there makes the parity's figures stale, so they are measured again.
+//   compile/<h>     the engine (weights, kind, device), the validation arrays that its parity is measured on (a
+//                   corrected label there makes the parity's figures stale: they are measured again) and the settings
+//                   of infer, which the model folder hands to predict.
 //   infer/<h>       one case: the engine, the case and the settings; not the parity, or one corrected label would
 //                   infer every case again.
 //
@@ -83,8 +84,8 @@ export const engineHash = (request: Identity, trained: string, engine: EngineNam
   hashOf({ ...base("compile", request), trained, engine, device: deviceOf(machine) });
 
 /** @param validation - preprocess hashes of the cases that the parity of Dice is measured on */
-export const compileHash = (engineIdentity: string, validation: readonly string[]): string =>
-  hashOf({ stage: "compile", engineIdentity, validation });
+export const compileHash = (engineIdentity: string, validation: readonly string[], infer: Plan["infer"]): string =>
+  hashOf({ stage: "compile", engineIdentity, validation, infer });
 
 export interface InferParts {
   caseHash: string;

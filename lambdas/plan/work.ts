@@ -131,7 +131,7 @@ export async function workOf(
     validation: readonly string[],
   ): Promise<EngineWork> {
     const identity = engineHash(request, trained, engine, machine);
-    const hash = compileHash(identity, validation);
+    const hash = compileHash(identity, validation, plan.infer);
     const outputPrefix = keys.output("compile", hash);
     const inferCase = (caseId: string, part: "validation" | "test"): InferCase => {
       const { record, recordKey } = byId.get(caseId)!;

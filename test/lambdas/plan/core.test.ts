@@ -185,8 +185,8 @@ describe("a setting redoes what it touches:", () => {
   };
   // preprocess, train, compile, infer
   it.each([
-    ["infer.overlap", { infer: { overlap: 0.25 } }, [false, false, false, true]],
-    ["infer.mirroring", { infer: { mirroring: true } }, [false, false, false, true]],
+    ["infer.overlap", { infer: { overlap: 0.25 } }, [false, false, true, true]],
+    ["infer.mirroring", { infer: { mirroring: true } }, [false, false, true, true]],
     ["the engine", { engines: ["torch" as const] }, [false, false, true, true]],
     ["train.minutes", { train: { minutes: 3 } }, [false, true, true, true]],
     ["train.seed", { train: { seed: 7 } }, [false, true, true, true]],
