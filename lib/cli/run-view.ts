@@ -108,7 +108,8 @@ export class RunView {
     const done = events.reduce((sum, event) => sum + event.done, 0);
     const unit = events[0]?.unit ?? "cases";
     const said = events.reduce((sum, event) => sum + event.total, 0);
-    const total = unit === "cases" ? Math.max(said, this.options.casesOf?.(task.taskId) ?? 0) : said;
+    const isOverCases = task.children !== undefined && unit === "cases";
+    const total = isOverCases ? Math.max(said, this.options.casesOf?.(task.taskId) ?? 0) : said;
     const rate = events.filter((event) => event.done < event.total).reduce((sum, event) => sum + event.rate, 0);
     const isRunning = task.state === "running";
     return {
