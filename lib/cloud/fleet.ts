@@ -22,7 +22,7 @@ export interface FleetProps {
   readonly gpu?: GpuInstanceType;
 }
 
-/** NVIDIA's image unpacked is about 30 GiB and is pulled beside its layers; the AMI's own 30 GiB cannot hold it. */
+/** The AMI's own 30 GiB cannot hold NVIDIA's image beside its layers. */
 const ROOT_VOLUME_GIB = 200;
 
 export class Fleet extends Construct {
