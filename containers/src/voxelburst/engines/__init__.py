@@ -15,11 +15,12 @@ from ..errors import StageError
 from . import inductor, onnx_runtime, pytorch, tensorrt_engine
 from .engine import Engine, Site, device
 
-__all__ = ["Engine", "Site", "available", "device", "load", "make", "missing"]
+__all__ = ["NAMES", "Engine", "Site", "available", "device", "load", "make", "missing"]
 
 _MODULES: dict[str, ModuleType] = {
     module.NAME: module for module in (pytorch, inductor, onnx_runtime, tensorrt_engine)
 }
+NAMES = tuple(_MODULES)
 
 
 def missing(name: str, where: torch.device | None = None) -> StageError | None:

@@ -135,7 +135,8 @@ def _compare_case(
     d, h, w = label_dhw.shape
     grid = window_grid((d, h, w), patch, overlap)
     found.windows += len(grid)
-    image = torch.from_numpy(np.ascontiguousarray(image_cdhw))
+    # A copy: what is mapped from a file cannot be written to, which torch warns of.
+    image = torch.from_numpy(np.array(image_cdhw))
     sums = [torch.zeros((found.classes, d, h, w)) for _ in range(2)]
     step = min(reference.batch, engine.batch)
     for start in range(0, len(grid), step):

@@ -63,7 +63,7 @@ def score_case(
             ClassScore(
                 class_name=label.name,
                 dice=dice(reference_voxels, predicted_voxels, int(counts[value, value])),
-                hd95_mm=hd95_mm,
+                hd95_mm=None if hd95_mm is None else round(hd95_mm, 4),
                 nsd=nsd,
                 reference_voxels=reference_voxels,
                 predicted_voxels=predicted_voxels,
