@@ -79,8 +79,9 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
   withRecipe(add("run <dataset>", "train, compile, infer and report"))
     .option("--again", "even if this very content has succeeded: nothing that is timed is skipped")
     .action((dataset, options, command) => perform((context) => run(context, dataset, options), command));
-  add("predict <model> <images>", "segment new images with a model folder")
+  add("predict <model> <images...>", "segment new images with a model folder")
     .requiredOption("--out <folder>", "where the masks go")
+    .option("--engine <name>", "of the model folder; default: the one that it was compiled for")
     .action((model, images, options, command) =>
       perform((context) => predict(context, model, images, options), command),
     );

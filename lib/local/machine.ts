@@ -9,17 +9,23 @@ import { hashOf, type Machine, VoxelburstError } from "../contracts/index.ts";
 import { checkout, type Home } from "./home.ts";
 
 const probeScript = fileURLToPath(new URL("machine-probe.py", import.meta.url));
+const machineScript = path.join(checkout, "containers", "src", "voxelburst", "machine.py");
 
-const probeAnswer = z.object({
-  python: z.string(),
-  missing: z.array(z.string()),
-  torch: z.string().optional(),
+/** What `python -m voxelburst machine` describes. */
+const description = z.object({
+  gpus: z.int().min(0),
+  gpuName: z.string().optional(),
+  gpuMemoryGiB: z.number().optional(),
+  cpus: z.int().min(1),
+  memoryGiB: z.number(),
+  bf16: z.boolean(),
+  convGflops: z.number(),
   engines: z.array(z.string()),
-  gpus: z.array(z.object({ name: z.string(), memoryGiB: z.number() })),
-  bf16: z.boolean().optional(),
-  convGflops: z.number().optional(),
+  /** Engine to the sentence that says what it lacks. */
+  missing: z.record(z.string(), z.string()).default({}),
 });
-export type ProbeAnswer = z.infer<typeof probeAnswer>;
+const probeAnswer = z.object({ missing: z.array(z.string()), machine: description.optional() });
+export type MachineDescription = z.infer<typeof description>;
 
 /** How long a speed counts that was measured beside other work. */
 const BUSY_MS = 3_600_000;
@@ -69,11 +75,11 @@ export function memoryMiB(): number {
  *
  * @throws VoxelburstError PythonPackageMissing, naming the packages, or PythonEnvironmentBroken
  */
-export async function probe(home: Home, python: string): Promise<ProbeAnswer> {
+export async function probe(home: Home, python: string): Promise<MachineDescription> {
   const file = path.join(home.cache, "machine.json");
   const key = hashOf({
     packages: packagesState(python),
-    script: readFileSync(probeScript, "utf8"),
+    scripts: [probeScript, machineScript].map((file) => readFileSync(file, "utf8")),
     processor: cpus()[0]?.model,
     cpus: availableParallelism(),
     gpus: nvidiaGpus(),
@@ -83,14 +89,14 @@ export async function probe(home: Home, python: string): Promise<ProbeAnswer> {
   if (kept?.key === key && Date.now() < (kept.until ?? Number.POSITIVE_INFINITY)) return kept.answer;
   // A machine that is at work looks slower than it is: ask it again later.
   const isBusy = loadavg()[0]! > availableParallelism() / 2;
-  const answer = await ask(python);
-  if (answer.missing.length > 0) {
-    const several = answer.missing.length > 1;
+  const { missing, machine: answer } = await ask(python);
+  if (!answer) {
+    const several = missing.length > 1;
     throw new VoxelburstError(
       "PythonPackageMissing",
-      `The Python package${several ? "s" : ""} ${answer.missing.join(", ")} ${several ? "are" : "is"} not installed in .venv.`,
+      `The Python package${several ? "s" : ""} ${missing.join(", ")} ${several ? "are" : "is"} not installed in .venv.`,
       SET_UP,
-      { got: answer.missing.join(", ") },
+      { got: missing.join(", ") },
     );
   }
   mkdirSync(home.cache, { recursive: true });
@@ -104,7 +110,7 @@ export async function probe(home: Home, python: string): Promise<ProbeAnswer> {
 
 interface Kept {
   key: string;
-  answer: ProbeAnswer;
+  answer: MachineDescription;
   /** Milliseconds since 1970 until when it holds; for ever where it is absent. */
   until?: number;
 }
@@ -112,7 +118,7 @@ interface Kept {
 function readKept(file: string): Kept | undefined {
   try {
     const kept = JSON.parse(readFileSync(file, "utf8")) as Omit<Kept, "answer"> & { answer: unknown };
-    const answer = probeAnswer.safeParse(kept.answer);
+    const answer = description.safeParse(kept.answer);
     return answer.success ? { ...kept, answer: answer.data } : undefined;
   } catch {
     return undefined; // not asked yet, or damaged: ask again
@@ -129,7 +135,7 @@ function packagesState(python: string): unknown {
   });
 }
 
-async function ask(python: string): Promise<ProbeAnswer> {
+async function ask(python: string): Promise<z.infer<typeof probeAnswer>> {
   const child = spawn(python, [probeScript], { stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   let err = "";
@@ -158,19 +164,10 @@ function parseOrUndefined(text: string): unknown {
 }
 
 /** The Machine of the contracts: what plan chooses defaults and estimates by. */
-export function machineOf(answer: ProbeAnswer): Machine {
-  const [gpu] = answer.gpus;
-  return {
-    where: "local",
-    gpus: answer.gpus.length,
-    ...(gpu ? { gpuName: gpu.name, gpuMemoryGiB: gpu.memoryGiB } : {}),
-    cpus: availableParallelism(),
-    memoryGiB: Math.round((memoryMiB() / 1024) * 10) / 10,
-    bf16: answer.bf16,
-    convGflops: answer.convGflops,
-    engines: answer.engines,
-  };
-}
+export const machineOf = ({ missing: _missing, ...described }: MachineDescription): Machine => ({
+  where: "local",
+  ...described,
+});
 
 /** Ids as CUDA_VISIBLE_DEVICES takes them, of the GPUs that this process may use. */
 export function gpuIds(gpus: number): string[] {

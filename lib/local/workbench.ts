@@ -19,7 +19,7 @@ import { type ClaimedRun, LocalExecutions } from "./executions.ts";
 import { FolderStore, pathOf } from "./folder-store.ts";
 import { findHome, folderUri, type Home } from "./home.ts";
 import { conductRun, type RunObserver, readWorkflow } from "./local-engine.ts";
-import { findPython, machineOf, probe } from "./machine.ts";
+import { findPython, type MachineDescription, machineOf, probe } from "./machine.ts";
 import { pseudonymKeyAt } from "./pseudonym-key.ts";
 import { softwareVersion } from "./software-version.ts";
 
@@ -43,7 +43,7 @@ export class Workbench {
   readonly home: Home;
   readonly store: FolderStore;
   readonly version: string;
-  private knownMachine: Promise<Machine> | undefined;
+  private known: Promise<MachineDescription> | undefined;
 
   constructor(home = findHome()) {
     this.home = home;
@@ -57,9 +57,13 @@ export class Workbench {
   }
 
   /** @throws VoxelburstError PythonPackageMissing or PythonEnvironmentBroken */
+  describeMachine(): Promise<MachineDescription> {
+    this.known ??= probe(this.home, this.python);
+    return this.known;
+  }
+
   machine(): Promise<Machine> {
-    this.knownMachine ??= probe(this.home, this.python).then(machineOf);
-    return this.knownMachine;
+    return this.describeMachine().then(machineOf);
   }
 
   /** Checks everything that can be known before a volume is read. @throws VoxelburstError as start-run does */

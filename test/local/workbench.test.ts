@@ -105,13 +105,13 @@ describe("the Python environment", { timeout: 120_000 }, () => {
     expect(answer.engines).toContain("torch");
     expect(machineOf(answer)).toMatchObject({
       where: "local",
-      gpus: answer.gpus.length,
+      gpus: answer.gpus,
       convGflops: answer.convGflops,
     });
     const file = path.join(home.cache, "machine.json");
     const kept = JSON.parse(readFileSync(file, "utf8"));
-    writeFileSync(file, JSON.stringify({ ...kept, answer: { ...kept.answer, torch: "remembered" } }));
-    expect((await probe(home, python)).torch).toBe("remembered");
+    writeFileSync(file, JSON.stringify({ ...kept, answer: { ...kept.answer, gpuName: "remembered" } }));
+    expect((await probe(home, python)).gpuName).toBe("remembered");
   });
 
   test("that lacks a package is refused, naming it and what to do", async () => {

@@ -23,16 +23,18 @@ const MEMORY_GIB = 4;
 export async function doctor({ workbench, emit }: CommandContext): Promise<CommandResult> {
   const checks: Check[] = [node(), disk(workbench.home.folder), memory()];
   try {
-    const machine = await workbench.machine();
+    const machine = await workbench.describeMachine();
     checks.push(
       { name: "python", state: "ok", found: ".venv with every package" },
       gpu(machine.gpus, machine.gpuName),
       { name: "engines", state: "ok", found: machine.engines.join(", ") },
-      ...engineAdvice(machine.engines, machine.gpus),
+      ...Object.entries(machine.missing).map(
+        ([name, lacks]): Check => ({ name, state: "warning", found: `not available: ${lacks}` }),
+      ),
       {
         name: "speed",
         state: "ok",
-        found: `${significant(machine.convGflops ?? 0)} GFLOP/s of 3x3x3 convolutions in ${machine.bf16 ? "bf16" : "fp32"}`,
+        found: `${significant(machine.convGflops)} GFLOP/s of 3x3x3 convolutions in ${machine.bf16 ? "bf16" : "fp32"}`,
       },
     );
   } catch (error) {
@@ -110,25 +112,4 @@ function gpu(usable: number, name: string | undefined): Check {
     remedy:
       "PyTorch here is built for CUDA 13: install driver 580 or newer, or a PyTorch for this driver (VOXELBURST_TORCH_INDEX).",
   };
-}
-
-function engineAdvice(engines: readonly string[], gpus: number): Check[] {
-  const advice: Check[] = [];
-  if (!engines.includes("inductor"))
-    advice.push({
-      name: "inductor",
-      state: "warning",
-      found: "not available",
-      remedy:
-        gpus > 0 ? "Install triton: run `npm run setup`." : "Install a C++ compiler (Debian: apt-get install g++).",
-    });
-  if (gpus > 0 && !engines.includes("tensorrt"))
-    advice.push({
-      name: "tensorrt",
-      state: "warning",
-      found: "not available",
-      remedy:
-        "Install it into .venv: `.venv/bin/uv pip install tensorrt-cu13`; without it, onnxruntime and inductor run.",
-    });
-  return advice;
 }

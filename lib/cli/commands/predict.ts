@@ -10,8 +10,8 @@ import { note } from "../messages.ts";
 export async function predict(
   context: CommandContext,
   model: string,
-  images: string,
-  options: { out: string },
+  images: readonly string[],
+  options: { out: string; engine?: string },
 ): Promise<CommandResult> {
   if (!existsSync(path.join(model, "model.json")))
     throw new VoxelburstError(
@@ -20,10 +20,11 @@ export async function predict(
       "Name the folder that a run prints as `model:`.",
       { field: "MODEL", got: model },
     );
-  if (!existsSync(images))
-    throw new VoxelburstError("ImagesMissing", `${images} does not exist.`, "Name an image or a folder of images.", {
+  const absent = images.find((image) => !existsSync(image));
+  if (absent !== undefined)
+    throw new VoxelburstError("ImagesMissing", `${absent} does not exist.`, "Name images or folders of images.", {
       field: "IMAGES",
-      got: images,
+      got: absent,
     });
   const out = path.resolve(options.out);
   const printed = await runWithProgress(context, "infer", [
@@ -31,9 +32,10 @@ export async function predict(
     "--model",
     path.resolve(model),
     "--images",
-    path.resolve(images),
+    ...images.map((image) => path.resolve(image)),
     "--out",
     out,
+    ...(options.engine ? ["--engine", options.engine] : []),
   ]);
   context.emit(note("Predicted", `masks: ${out}`));
   return { exitCode: EXIT.done, json: { status: "succeeded", masks: out, ...printed } };
