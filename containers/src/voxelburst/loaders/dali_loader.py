@@ -1,0 +1,223 @@
+"""The `dali` loader: the same samples as the `torch` loader's, augmented by DALI on the GPU or on the CPU.
+
+Drawn parameters come in through an external source; a transform that no sample of a batch drew costs nothing
+(DALI's conditionals split a batch). Axes: d h w space, c channel last as DALI has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import dali, host
+from .batch import Batch, LoaderOptions
+from .cases import Cases, noise
+from .draws import ChannelDraw, Draw, Sampling
+from .torch_loader import low_resolution_shape
+
+# The transforms of one channel, in the order of recipe.md's list.
+_BLUR, _BRIGHTNESS, _CONTRAST, _ZOOM, _INVERTED_GAMMA, _GAMMA = range(6)
+_NO_MATRIX = np.eye(3, 4, dtype=np.float32)
+_NO_NOISE = np.zeros((1, 1, 1, 1), np.float32)
+
+
+def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[Batch]:
+    """Batches from a step on, without end: the positions of this rank alone."""
+    on_gpu = options.device.type == "cuda"
+    pipeline = _pipeline(cases, sampling, options)
+    pipeline.build()
+    from nvidia.dali.plugin.pytorch.torch_utils import to_torch_tensor
+
+    stream = torch.cuda.current_stream(options.device) if on_gpu else None
+    while True:
+        image, label = (to_torch_tensor(output.as_tensor(), copy=True) for output in pipeline.run(stream))
+        yield Batch(image_ncdhw=image.movedim(-1, 1).contiguous(), label_ndhw=label)
+
+
+class _Source:
+    """The inputs of a step's batch: regions, matrices and parameters, one list each."""
+
+    def __init__(self, cases: Cases, sampling: Sampling, options: LoaderOptions) -> None:
+        self._cases, self._sampling, self._options = cases, sampling, options
+
+    def __call__(self, iteration: int) -> tuple[list[NDArray], ...]:
+        step = self._options.first_step + iteration
+        samples = [self._sample(step, position) for position in self._options.positions]
+        return tuple(list(column) for column in zip(*samples, strict=True))
+
+    def _sample(self, step: int, position: int) -> tuple[NDArray, ...]:
+        sampling = self._sampling
+        draw = sampling.draw(step, position, self._cases.shapes, self._cases.foreground)
+        if not self._options.augment:
+            draw = draw.plain()
+        region = self._cases.region(draw, sampling.patch)
+        noisy = draw.noise_sigma is not None
+        flags, values, small = _packed(draw, sampling)
+        return (
+            np.ascontiguousarray(np.moveaxis(region.image_cdhw, 0, -1)),
+            np.ascontiguousarray(region.label_dhw),
+            np.array(region.matrix_dhw is not None),
+            _matrix_xyz(region.matrix_dhw) if region.matrix_dhw is not None else _NO_MATRIX,
+            np.array(noisy),
+            noise(draw, sampling.patch)[..., None] if noisy else _NO_NOISE,
+            np.array(draw.noise_sigma or 0.0, np.float32),
+            flags,
+            values,
+            small,
+            np.array(draw.mirror, np.int32),
+        )
+
+
+def _matrix_xyz(matrix_dhw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The matrix in DALI's coordinates: x, y, z, the centre of the first voxel at one half."""
+    linear, shift = matrix_dhw[::-1, 2::-1], matrix_dhw[::-1, 3]
+    return np.concatenate([linear, (shift + 0.5 - linear.sum(1) / 2)[:, None]], 1)
+
+
+def _packed(
+    draw: Draw, sampling: Sampling
+) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+    """For each channel: which transforms it drew, their values, and the shape that low-res goes through.
+
+    values: blur's sigma of each axis, brightness, contrast, inverted gamma, gamma.
+    """
+
+    def flags(c: ChannelDraw) -> list[bool]:
+        drawn = (c.blur_sigma, c.brightness, c.contrast, c.zoom, c.inverted_gamma, c.gamma)
+        return [value is not None for value in drawn]
+
+    def values(c: ChannelDraw) -> list[float]:
+        factors = (c.brightness, c.contrast, c.inverted_gamma, c.gamma)
+        return [*(c.blur_sigma or (0.0, 0.0, 0.0)), *(1.0 if f is None else f for f in factors)]
+
+    return (
+        np.array([flags(c) for c in draw.channels]),
+        np.array([values(c) for c in draw.channels], np.float32),
+        np.array(
+            [low_resolution_shape(sampling.patch, c.zoom or 1.0, sampling.dummy2d) for c in draw.channels],
+            np.float32,
+        ),
+    )
+
+
+def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
+    fn, types, pipeline_def = dali.modules().fn, dali.modules().types, dali.modules().pipeline_def
+    on_gpu = options.device.type == "cuda"
+    inputs = [
+        ("DHWC", types.FLOAT),
+        ("DHW", types.INT8),
+        ("", types.BOOL),
+        ("", types.FLOAT),
+        ("", types.BOOL),
+        ("DHWC", types.FLOAT),
+        ("", types.FLOAT),
+        ("", types.BOOL),
+        ("", types.FLOAT),
+        ("", types.FLOAT),
+        ("", types.INT32),
+    ]
+
+    def here(node: Any) -> Any:
+        """On the device of the images: arithmetic there takes no operand from the other."""
+        return node.gpu() if on_gpu else node
+
+    @pipeline_def(
+        batch_size=len(options.positions),
+        num_threads=min(4, host.cpus()),
+        device_id=options.device.index or 0 if on_gpu else None,
+        enable_conditionals=True,
+        # On the CPU there is nothing to overlap with: the same cores augment and train.
+        prefetch_queue_depth=2 if on_gpu else 1,
+    )
+    def graph() -> Any:
+        image, label, warped, matrix, noisy, field, sigma, flags, values, small, mirror = fn.external_source(
+            source=_Source(cases, sampling, options),
+            num_outputs=len(inputs),
+            batch=True,
+            layout=[layout for layout, _ in inputs],
+            dtype=[dtype for _, dtype in inputs],
+        )
+        image, label = here(image), here(label)
+        if warped:
+            image, label = _warped(image, label, matrix, sampling, options.classes)
+        if noisy:
+            image = image + here(field) * here(sigma)
+        channels = []
+        for c in range(sampling.channels):
+            channel = image[:, :, :, c : c + 1] if sampling.channels > 1 else image
+            factors = here(values)
+            if flags[c, _BLUR]:
+                channel = fn.gaussian_blur(channel, sigma=values[c, 0:3])
+            if flags[c, _BRIGHTNESS]:
+                channel = channel * factors[c, 3]
+            if flags[c, _CONTRAST]:
+                channel = _contrast(channel, factors[c, 4])
+            if flags[c, _ZOOM]:
+                channel = _low_resolution(channel, small[c], sampling)
+            if flags[c, _INVERTED_GAMMA]:
+                channel = -_gamma(-channel, factors[c, 5])
+            if flags[c, _GAMMA]:
+                channel = _gamma(channel, factors[c, 6])
+            channels.append(channel)
+        image = fn.cat(*channels, axis=-1) if len(channels) > 1 else channels[0]
+        flips = {"depthwise": mirror[0], "vertical": mirror[1], "horizontal": mirror[2]}
+        image = fn.flip(image, **flips)
+        label = fn.flip(fn.reshape(label, layout="DHWC", src_dims=[0, 1, 2, -1]), **flips)
+        if any(options.masked):
+            inside = fn.cast(label >= 0, dtype=types.FLOAT)
+            keep = np.array([0.0 if masked else 1.0 for masked in options.masked], np.float32)
+            image = image * dali.modules().math.max(inside, here(types.Constant(keep)))
+        label = fn.cast(dali.modules().math.max(label, 0), dtype=types.UINT8)
+        return image, fn.squeeze(label, axes=[3])
+
+    return graph()
+
+
+def _warped(image: Any, label: Any, matrix: Any, sampling: Sampling, classes: int) -> tuple[Any, Any]:
+    """Trilinear image, zero outside; one-hot trilinear argmax label, -1 outside."""
+    fn, types, math = dali.modules().fn, dali.modules().types, dali.modules().math
+    one_hot = fn.one_hot(label, num_classes=classes, axis=-1, dtype=types.FLOAT)
+    planes = fn.cat(image, fn.reshape(one_hot, layout="DHWC"), axis=-1)
+    planes = fn.warp_affine(
+        planes, matrix=matrix, size=list(sampling.patch), fill_value=0.0, interp_type=types.INTERP_LINEAR
+    )
+    shares = [planes[:, :, :, sampling.channels + k] for k in range(classes)]
+    best, total = shares[0], shares[0]
+    winner = fn.cast(best * 0, dtype=types.INT8)
+    for k in range(1, classes):
+        better = shares[k] > best
+        winner = fn.cast(better * k + (better ^ True) * winner, dtype=types.INT8)
+        best, total = math.max(best, shares[k]), total + shares[k]
+    outside = total < 0.5
+    winner = fn.cast((outside ^ True) * winner - outside * 1, dtype=types.INT8)
+    return planes[:, :, :, 0 : sampling.channels], winner
+
+
+def _contrast(image: Any, factor: Any) -> Any:
+    reductions = dali.modules().fn.reductions
+    mean = reductions.mean(image)
+    changed = (image - mean) * factor + mean
+    return dali.modules().math.clamp(changed, reductions.min(image), reductions.max(image))
+
+
+def _low_resolution(image: Any, size: Any, sampling: Sampling) -> Any:
+    fn, types = dali.modules().fn, dali.modules().types
+    small = fn.resize(image, size=size, interp_type=types.INTERP_NN, antialias=False)
+    return fn.resize(small, size=list(sampling.patch), interp_type=types.INTERP_LINEAR, antialias=False)
+
+
+def _gamma(image: Any, gamma: Any) -> Any:
+    """The range to the power of gamma, then mean and standard deviation as before."""
+    reductions, math = dali.modules().fn.reductions, dali.modules().math
+    mean = reductions.mean(image)
+    std = reductions.std_dev(image, mean)
+    low = reductions.min(image)
+    extent = math.max(reductions.max(image) - low, 1e-7)
+    curved = math.pow((image - low) / extent, gamma) * extent + low
+    mean_curved = reductions.mean(curved)
+    std_curved = math.max(reductions.std_dev(curved, mean_curved), 1e-7)
+    return (curved - mean_curved) / std_curved * std + mean
