@@ -1,6 +1,6 @@
 // Writes schema/<document>.json, which Python reads: `node lib/contracts/build.ts`. A test holds the files to the schemas.
 import { mkdirSync, writeFileSync } from "node:fs";
-import { z } from "zod";
+import * as z from "zod";
 import { documents } from "./documents.ts";
 
 /**

@@ -1,5 +1,5 @@
 // What ingest writes for a case: where its canonical volume is and what planning needs to know of it.
-import { z } from "zod";
+import * as z from "zod";
 import { affine, caseId, count, keyPrefix, objectKey, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
 
 export const caseWarning = z.strictObject({ code: z.string().min(1), message: z.string().min(1) });

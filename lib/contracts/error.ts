@@ -1,5 +1,5 @@
 // The error document, and the class that everything in TypeScript throws for a person to read.
-import { z } from "zod";
+import * as z from "zod";
 import { caseId, stageName } from "./primitives.ts";
 
 export const errorDocument = z.strictObject({

@@ -1,6 +1,6 @@
 // datasets/<name>/dataset.json in the Medical Segmentation Decathlon's form or nnU-Net v2's,
 // and the one form that everything behind start-run reads.
-import { z } from "zod";
+import * as z from "zod";
 import { caseId, objectKey } from "./primitives.ts";
 
 /** "./imagesTr/a.nii.gz" and "imagesTr/a.nii.gz" name the same object. */

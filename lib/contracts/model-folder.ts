@@ -1,5 +1,5 @@
 // model.json of a model folder: what `voxelburst predict MODEL IMAGES --out DIR` needs, and nothing else.
-import { z } from "zod";
+import * as z from "zod";
 import { network, normalisation } from "./plan.ts";
 import { engine, objectKey, positive, precision, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
 

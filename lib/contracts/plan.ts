@@ -1,5 +1,5 @@
 // What plan decides, once, for every later stage: geometry, network, folds, trainings, cost.
-import { z } from "zod";
+import * as z from "zod";
 import { dataset } from "./manifest.ts";
 import {
   caseId,

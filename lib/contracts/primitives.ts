@@ -1,5 +1,5 @@
 // The small shapes that the contracts share. Axis order is z, y, x (slowest first) wherever a name ends in Zyx.
-import { z } from "zod";
+import * as z from "zod";
 
 export const positive = z.number().positive();
 export const count = z.int().min(0);

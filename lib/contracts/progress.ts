@@ -1,5 +1,5 @@
 // One JSON object a line on stdout. The CLI renders them; CloudWatch keeps them.
-import { z } from "zod";
+import * as z from "zod";
 import { count, isoTime, stageName } from "./primitives.ts";
 
 export const progressEvent = z.strictObject({

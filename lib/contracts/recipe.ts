@@ -1,5 +1,5 @@
 // recipe.yaml beside the manifest, and what --set overrides. Every field has a default: an empty recipe is a recipe.
-import { z } from "zod";
+import * as z from "zod";
 import { engine, foldName, positive, precision, shapeZyx, spacingMmZyx, strategy } from "./primitives.ts";
 
 /** A single value stands for a list of one. */

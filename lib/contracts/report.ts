@@ -1,5 +1,5 @@
 // runs/<id>/report/report.json: everything that report.html and report.csv show.
-import { z } from "zod";
+import * as z from "zod";
 import { caseWarning, quarantineEntry } from "./case-record.ts";
 import { errorDocument } from "./error.ts";
 import { estimate } from "./plan.ts";

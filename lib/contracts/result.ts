@@ -1,5 +1,5 @@
 // What a stage says of what it did: runs/<id>/results/<taskId>.json, or <taskId>.<index>.json for an array child.
-import { z } from "zod";
+import * as z from "zod";
 import { caseId, count, engine, isoTime, keyPrefix, objectKey, precision, sha256Hex, strategy } from "./primitives.ts";
 
 /** Where and with what it ran. A result that does not say so proves nothing. */

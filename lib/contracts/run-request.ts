@@ -1,5 +1,5 @@
 // The state machine's input. It depends on the identity (and the attempt) alone, so that StartExecution is idempotent.
-import { z } from "zod";
+import * as z from "zod";
 import { datasetName, sha256Hex, uri } from "./primitives.ts";
 
 export const runId = z

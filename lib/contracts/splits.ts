@@ -1,5 +1,5 @@
 // splits.json beside the manifest: {"fold1": {"train": [ids], "val": [ids]}} or nnU-Net's list of such objects.
-import { z } from "zod";
+import * as z from "zod";
 import { caseId, foldName } from "./primitives.ts";
 
 const fold = z.strictObject({ train: z.array(caseId).min(1), val: z.array(caseId).min(1) });

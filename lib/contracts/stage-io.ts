@@ -1,5 +1,5 @@
 // What the state machine hands to the two lambdas inside it, and gets back. (plan's output is in plan.ts.)
-import { z } from "zod";
+import * as z from "zod";
 import { planOutput } from "./plan.ts";
 import { objectKey, stageName } from "./primitives.ts";
 import { runRequest } from "./run-request.ts";

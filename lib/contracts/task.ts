@@ -1,5 +1,5 @@
 // The document behind `python -m voxelburst <stage> --task <uri>`, and the JSON Lines it points to.
-import { z } from "zod";
+import * as z from "zod";
 import { dataset } from "./manifest.ts";
 import {
   caseId,

@@ -1,5 +1,5 @@
 // Turns zod's issues into sentences that name the field, what was got and what is allowed.
-import { z } from "zod";
+import * as z from "zod";
 import { VoxelburstError } from "./error.ts";
 
 export interface FieldProblem {

@@ -1,6 +1,6 @@
 // batch:submitJob.sync on one machine: a job, or the children of an array, as processes; results in DescribeJobs' shape.
 import { randomUUID } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { stageName } from "../contracts/index.ts";
 import { ERROR, StatesError } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";

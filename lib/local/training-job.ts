@@ -2,7 +2,7 @@
 // shape. SageMaker's archive of /opt/ml/model is not made: nothing reads it, and it would double the disk's use.
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { parseJson } from "../contracts/index.ts";
 import { ERROR, StatesError } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";
