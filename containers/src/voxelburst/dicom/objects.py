@@ -46,6 +46,16 @@ _PROGRAMS = (
     b"\xcf\xfa\xed\xfe",
     b"\xca\xfe\xba\xbe",
 )
+# What this module and series.py look at; slices.py names the attribute when one of its own is damaged.
+_READ_HERE = (
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "ImageType",
+    "PhotometricInterpretation",
+    "BurnedInAnnotation",
+    "LossyImageCompression",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +162,9 @@ def _read_header(path: Path, which: str) -> FileDataset | None:
     )
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        # Values are parsed when they are asked for: a damaged one shows here and not later.
+        # pydicom parses values when they are asked for: damaged ones must show here and not later.
+        for keyword in _READ_HERE:
+            header.get(keyword)
         known = "SOPClassUID" in header or ("Rows" in header and "Columns" in header)
     except (OSError, MemoryError):
         raise

@@ -46,10 +46,10 @@ def slices_of(source: DicomObject) -> list[Slice]:
     """
     header = source.header
     shape = (_whole(header, "Rows"), _whole(header, "Columns"))
-    frames = _whole(header, "NumberOfFrames") if header.get("NumberOfFrames") else 1
+    frames = _whole(header, "NumberOfFrames") if _value(header, "NumberOfFrames") else 1
     shared = _first(header, "SharedFunctionalGroupsSequence")
-    per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    if not per_frame and shared is None and frames > 1:
+    per_frame = _value(header, "PerFrameFunctionalGroupsSequence")
+    if not per_frame and frames > 1:
         raise _missing("a multi-frame object without functional groups")
     if per_frame and len(per_frame) < frames:
         raise _missing(f"{len(per_frame)} functional groups for {frames} frames")
@@ -89,7 +89,7 @@ def slices_of(source: DicomObject) -> list[Slice]:
 
 
 def _first(dataset: Dataset, keyword: str) -> Dataset | None:
-    sequence = dataset.get(keyword)
+    sequence = _value(dataset, keyword)
     return sequence[0] if sequence else None
 
 

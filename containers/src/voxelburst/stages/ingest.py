@@ -177,7 +177,7 @@ def _read_label(task: IngestTask, stage: Stage, case: IngestCase) -> tuple[Volum
                 allowed="one label a training case",
             )
         return None
-    if not case.label.key.endswith((".nii", ".nii.gz")):
+    if not case.label.key.lower().endswith((".nii", ".nii.gz")):
         raise Refusal(
             "LabelFormatUnsupported",
             "The label is not a NIfTI.",

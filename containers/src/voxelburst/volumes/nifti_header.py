@@ -148,7 +148,7 @@ def _shape(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
 def _dtype(header: Nifti1Header) -> np.dtype:
     try:
         dtype = np.dtype(header.get_data_dtype())
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):  # a code that NIfTI does not have
         dtype = None
     if dtype is None or dtype.kind not in "iuf":
         raise Refusal(
