@@ -18,6 +18,7 @@ import { run } from "./commands/run.ts";
 import { validate } from "./commands/validate.ts";
 import { watch } from "./commands/watch.ts";
 import { EXIT, exitCodeOfError } from "./exit-codes.ts";
+import { note } from "./messages.ts";
 import { Renderer } from "./renderer.ts";
 
 type Work = (context: CommandContext) => Promise<CommandResult>;
@@ -116,6 +117,7 @@ async function perform(work: Work, options: { json?: boolean; debug?: boolean })
   const onSignal = () => {
     // The second one is for a person who does not want to wait: the launcher ends every process with this one.
     if (cancel.signal.aborted) process.exit(EXIT.cancelled);
+    renderer.emit(note("Cancelling", "cancelling: what runs may write its checkpoint; Ctrl-C again ends it at once"));
     cancel.abort();
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);

@@ -36,12 +36,30 @@ function readRecipeFile(file: string): { name: string; text: string } {
 
 export async function run(context: CommandContext, dataset: string, options: RunOptions): Promise<CommandResult> {
   const { workbench } = context;
-  const examined = await workbench.examine(dataset, {
+  const examined = await examineAloud(context, dataset, {
     ...datasetOptions(options),
     ...(options.again ? { nonce: new Date().toISOString() } : {}),
   });
   await showExamination(context, examined);
   return runBegun(context, await workbench.begin(examined));
+}
+
+/** A large dataset takes a while the first time: a person is told why. */
+const SILENCE_MS = 2000;
+
+/** Checks the dataset and says so when that takes long. */
+export async function examineAloud(
+  { workbench, emit }: CommandContext,
+  dataset: string,
+  options: DatasetOptions,
+): Promise<Examination> {
+  const words = "reading every file of the dataset once, to know its content; this is remembered";
+  const timer = setTimeout(() => emit(note("DatasetReading", words)), SILENCE_MS);
+  try {
+    return await workbench.examine(dataset, options);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** What is known before anything starts: the cases, what is wrong with some, how long ingest will take. */
