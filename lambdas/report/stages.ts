@@ -1,5 +1,5 @@
 // Time, memory and dollars of each stage that ran, children merged.
-import type { Report, StageName } from "../../lib/contracts/index.ts";
+import type { Host, Report, StageName } from "../../lib/contracts/index.ts";
 import { type Job, jobsOf, type RunFacts } from "./gather.ts";
 import { mergeJobs } from "./merge.ts";
 import type { Pricing } from "./pricing.ts";
@@ -19,6 +19,21 @@ function counts(stage: (typeof JOB_STAGES)[number], jobs: readonly Job[]): { don
   );
 }
 
+/** The host of the longest job, with the versions and fallbacks of all of them: engines differ in what they load. */
+function hostOf(jobs: readonly Job[]): Host | undefined {
+  const longest = jobs.toSorted((a, b) => b.result.seconds - a.result.seconds)[0]?.result.host;
+  if (!longest) return undefined;
+  const versions = new Map<string, Set<string>>();
+  for (const { result } of jobs)
+    for (const [name, version] of Object.entries(result.host.versions))
+      versions.set(name, (versions.get(name) ?? new Set()).add(version));
+  return {
+    ...longest,
+    versions: Object.fromEntries([...versions].map(([name, found]) => [name, [...found].join(" and ")])),
+    fallbacks: [...new Set(jobs.flatMap(({ result }) => result.host.fallbacks))],
+  };
+}
+
 /** Stages that left a result or were skipped whole; the others are absent. */
 export function stagesOf(facts: RunFacts, pricing: Pricing, preprocessSkipped: boolean): StageReport[] {
   return JOB_STAGES.flatMap((stage): StageReport[] => {
@@ -30,7 +45,7 @@ export function stagesOf(facts: RunFacts, pricing: Pricing, preprocessSkipped: b
       return [{ stage, ...nothing, skipped: cases.size }];
     }
     const { seconds, cpuOrGpuSeconds, peakMemoryMiB } = mergeJobs(jobs);
-    const busiest = jobs.filter((job) => !job.reused).toSorted((a, b) => b.result.seconds - a.result.seconds)[0];
+    const host = hostOf(jobs.filter((job) => !job.reused));
     return [
       {
         stage,
@@ -40,7 +55,7 @@ export function stagesOf(facts: RunFacts, pricing: Pricing, preprocessSkipped: b
         ...counts(stage, jobs),
         usd: pricing.usd(jobs),
         equivalentUsd: pricing.equivalentUsd(jobs),
-        ...(busiest && { host: busiest.result.host }),
+        ...(host && { host }),
       },
     ];
   });

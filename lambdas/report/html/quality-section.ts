@@ -4,12 +4,12 @@ import { type Picture, shownSegmentations } from "../pictures.ts";
 import { NOT_MEASURED } from "../rows.ts";
 import { count, dice, significant } from "./format.ts";
 import { type Content, type Html, html } from "./markup.ts";
-import { stripsFigure } from "./strips.ts";
+import { MOST_DOTS, stripsFigure } from "./strips.ts";
 import { table } from "./table.ts";
 
 type Segmentation = Report["segmentations"][number];
-/** More cases than this make a table that nobody reads and a file that nobody can send. */
-const MOST_CASES_LISTED = 500;
+/** Cells of all tables of cases: more make a page that nobody reads and a file that nobody can send. */
+const MOST_CELLS = 12_000;
 
 /** The headline's training in full, the others folded. */
 export function qualitySection(report: Report, pictures: readonly Picture[]): Html {
@@ -26,14 +26,18 @@ export function qualitySection(report: Report, pictures: readonly Picture[]): Ht
     segmentations: scored.filter((segmentation) => trainingOf(segmentation) === training),
     pictured: shown.filter((segmentation) => trainingOf(segmentation) === training),
   }));
+  const cells = MOST_CELLS / Math.max(1, shown.length);
+  let dotsLeft = MOST_DOTS;
   return html`${blocks
     .filter(({ segmentations }) => segmentations.length > 0)
     .map(({ training, segmentations, pictured }, at) => {
+      const { figure, dots } = stripsFigure(segmentations, dotsLeft);
+      dotsLeft -= dots;
       const block = html`${classesTable(report, training, segmentations)}
         ${at === 0 && classesNotes}
-        ${stripsFigure(segmentations)}
+        ${figure}
         ${pictured.map((segmentation) => picturesFigure(segmentation, pictures))}
-        ${pictured.map(casesTable)}`;
+        ${pictured.map((segmentation) => casesTable(segmentation, cells))}`;
       return at === 0 ? block : html`<details><summary>Classes and cases of ${training}</summary>${block}</details>`;
     })}`;
 }
@@ -99,7 +103,7 @@ function picturesFigure(segmentation: Segmentation, pictures: readonly Picture[]
   </figure>`;
 }
 
-function casesTable(segmentation: Segmentation): Html {
+function casesTable(segmentation: Segmentation, cells: number): Html {
   const names = segmentation.classes.map((entry) => entry.class);
   const value = (scores: CaseScores, name: string): Content => {
     const found = scores.classes.find((entry) => entry.class === name);
@@ -108,7 +112,7 @@ function casesTable(segmentation: Segmentation): Html {
   };
   const listed = segmentation.cases
     .toSorted((a, b) => (a.meanDice ?? 2) - (b.meanDice ?? 2))
-    .slice(0, MOST_CASES_LISTED);
+    .slice(0, Math.max(10, Math.floor(cells / (names.length + 3))));
   const rest = segmentation.cases.length - listed.length;
   return html`<details>
     <summary>All cases of ${segmentation.fold} ${segmentation.strategy}, ${segmentation.engine}</summary>

@@ -14,6 +14,8 @@ const LEAST_ROW_PX = 34;
 const MOST_ROW_PX = 80;
 /** More panels than this say less than the table of classes above them. */
 const MOST_CLASSES = 24;
+/** Dots of a whole page: more make a file that nobody can send and that a phone cannot scroll. */
+export const MOST_DOTS = 6000;
 
 /**
  * Vertical places of dots at the given horizontal ones, in pixels from the row's middle: each dot goes to the first
@@ -59,8 +61,9 @@ const stripsOf = (name: string, segmentations: readonly Segmentation[], toPx: (v
 const highest = (strips: readonly Strip[]): number =>
   strips.flatMap(({ dots }) => dots).reduce((most, { offset }) => Math.max(most, Math.abs(offset)), 0);
 
-/** One class. `pressed` is what the offsets are multiplied by where a pile is higher than its row. */
-function panel(name: string, strips: readonly Strip[], from: number, rowPx: number, pressed: number): Html {
+/** One class. A pile that is higher than its row is pressed together, and its dots overlap. */
+function panel(name: string, strips: readonly Strip[], from: number, rowPx: number): Html {
+  const pressed = Math.min(1, (rowPx / 2 - 2 * RADIUS_PX) / (highest(strips) || 1));
   const heightPx = strips.length * rowPx;
   const marks = strips.flatMap(({ engine, mean, dots }, at) => {
     const middle = (at + 0.5) * rowPx;
@@ -110,21 +113,42 @@ function panel(name: string, strips: readonly Strip[], from: number, rowPx: numb
   return html`<div class="panel"><h4>${name}</h4>${svg}</div>`;
 }
 
-/** The figure of one training: classes as panels, engines as rows, cases as dots with their names on hover. */
-export function stripsFigure(segmentations: readonly Segmentation[]): Html {
-  const names = [...new Set(segmentations.flatMap(({ classes }) => classes.map((entry) => entry.class)))];
+/** How many classes of a training can be drawn with the dots that are left: none of a page that is full. */
+function drawable(segmentations: readonly Segmentation[], classes: number, dotsLeft: number): number {
+  const dotsPerClass = segmentations.reduce((sum, { cases }) => sum + cases.length, 0);
+  const least = dotsLeft === MOST_DOTS ? 1 : 0;
+  return Math.min(classes, MOST_CLASSES, Math.max(least, Math.floor(dotsLeft / Math.max(1, dotsPerClass))));
+}
+
+/**
+ * The figure of one training: classes as panels, engines as rows, cases as dots with their names on hover.
+ *
+ * @param dotsLeft - of MOST_DOTS, what the figures before this one have not used
+ * @returns the figure, and how many dots it used
+ */
+export function stripsFigure(segmentations: readonly Segmentation[], dotsLeft: number): { figure: Html; dots: number } {
+  const all = [...new Set(segmentations.flatMap(({ classes }) => classes.map((entry) => entry.class)))];
+  const names = all.slice(0, drawable(segmentations, all.length, dotsLeft));
+  const { fold, strategy } = segmentations[0]!;
+  if (names.length === 0)
+    return {
+      figure: html`<p class="aside">Not drawn case by case: this page has its ${MOST_DOTS} dots. All cases are in report.json.</p>`,
+      dots: 0,
+    };
   const values = segmentations
     .flatMap(({ cases }) => cases.flatMap(({ classes }) => classes.map((entry) => entry.dice)))
     .filter((value): value is number => value !== null);
   const from = lowerBound(values);
   const toPx = (value: number) => ((value - from) / (1 - from)) * (PANEL_WIDTH_PX - LEFT_PX - RIGHT_PX);
-  const panels = names.slice(0, MOST_CLASSES).map((name) => ({ name, strips: stripsOf(name, segmentations, toPx) }));
+  const panels = names.map((name) => ({ name, strips: stripsOf(name, segmentations, toPx) }));
   const most = Math.max(0, ...panels.map(({ strips }) => highest(strips)));
   const rowPx = Math.min(MOST_ROW_PX, Math.max(LEAST_ROW_PX, 2 * most + 6 * RADIUS_PX));
-  const pressed = Math.min(1, (rowPx / 2 - 2 * RADIUS_PX) / (most || 1));
-  const { fold, strategy } = segmentations[0]!;
-  return html`<figure>
-    <div class="panels">${panels.map(({ name, strips }) => panel(name, strips, from, rowPx, pressed))}</div>
-    <figcaption>Dice of every validation case of ${fold}, trained with ${strategy}. A dot is a case, its name shows on hover; the line and the number are the class mean. The axis starts at ${from.toFixed(1)}.${names.length > MOST_CLASSES && ` The first ${MOST_CLASSES} of ${names.length} classes are drawn.`}</figcaption>
-  </figure>`;
+  const rest = names.length < all.length && ` The first ${names.length} of ${all.length} classes are drawn.`;
+  return {
+    figure: html`<figure>
+      <div class="panels">${panels.map(({ name, strips }) => panel(name, strips, from, rowPx))}</div>
+      <figcaption>Dice of every validation case of ${fold}, trained with ${strategy}. A dot is a case, its name shows on hover; the line and the number are the class mean. The axis starts at ${from.toFixed(1)}.${rest}</figcaption>
+    </figure>`,
+    dots: panels.reduce((sum, { strips }) => strips.reduce((part, { dots }) => part + dots.length, sum), 0),
+  };
 }

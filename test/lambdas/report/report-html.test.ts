@@ -10,8 +10,9 @@ import {
   times,
   usd,
 } from "../../../lambdas/report/html/format.ts";
+import { renderHtml } from "../../../lambdas/report/html/page.ts";
 import { STYLE } from "../../../lambdas/report/html/style.ts";
-import { type CaseScores, inferTaskId } from "../../../lib/contracts/index.ts";
+import { type CaseScores, inferTaskId, type Report } from "../../../lib/contracts/index.ts";
 import { type Produced, produce } from "./produce.ts";
 import { RunFixture } from "./run-fixture.ts";
 
@@ -212,6 +213,33 @@ describe("report.html of other runs", () => {
     expect(text(open(html).querySelector(".abstract"))).toContain(
       `Over three folds, dali with onnxruntime has a mean Dice of ${dice(mean)}.`,
     );
+  });
+});
+
+describe("report.html of a large run", () => {
+  it("stays a file that one can send, and says what it leaves to report.json", async () => {
+    const { json } = await produce(new RunFixture({ strategies: ["fp32", "dali"], engines: ["torch", "onnxruntime"] }));
+    const classes = Array.from({ length: 30 }, (_, at) => `structure ${at}`);
+    const large: Report = {
+      ...json,
+      segmentations: json.segmentations.map((segmentation) => ({
+        ...segmentation,
+        classes: classes.map((name) => ({ ...segmentation.classes[0]!, class: name })),
+        cases: Array.from({ length: 1000 }, (_, at) => {
+          const scores = segmentation.cases[at % segmentation.cases.length]!;
+          const entries = classes.map((name) => ({ ...scores.classes[0]!, class: name }));
+          return { ...scores, caseId: `case-${at}`, classes: entries };
+        }),
+      })),
+    };
+    const page = renderHtml(large, []);
+    expect(page.length).toBeLessThan(5_000_000);
+    for (const sentence of [
+      "The first 3 of 30 classes are drawn.",
+      "Not drawn case by case: this page has its 6000 dots.",
+      "819 more are in report.json",
+    ])
+      expect(page.includes(sentence), sentence).toBe(true);
   });
 });
 

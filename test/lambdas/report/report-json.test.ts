@@ -94,6 +94,12 @@ describe("the report of a whole run", () => {
     expect(ingest).toMatchObject({ seconds: 15, cpuOrGpuSeconds: 27, peakMemoryMiB: 435, done: 24, skipped: 0 });
   });
 
+  it("names every version that a stage's jobs loaded, and every fallback once", () => {
+    const host = (name: string) => made.json.stages.find(({ stage }) => stage === name)!.host!;
+    expect(host("infer").versions).toMatchObject({ torch: "2.11.0", onnxruntime: "1.24.0" });
+    expect(host("preprocess").fallbacks).toEqual(["DALI ran on the CPU: there is no GPU on this machine."]);
+  });
+
   it("costs nothing on one machine and names the equivalent: the minutes at the plan's price", () => {
     const { usdPerHour } = run.plan.estimate.pricedAs;
     expect(made.json.usd).toBe(0);
