@@ -31,6 +31,9 @@ const collect = (value: string, before: string[]) => [...before, value];
  */
 export async function main(argv: readonly string[]): Promise<number> {
   let exitCode: number = EXIT.done;
+  // Whoever reads the output may leave early (`| head`); the run goes on.
+  for (const stream of [process.stdout, process.stderr])
+    if (stream.listenerCount("error") === 0) stream.on("error", ignoreClosedPipe);
   const program = build(async (work, command) => {
     exitCode = await perform(work, command.optsWithGlobals());
   });
@@ -42,6 +45,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     throw error;
   }
   return exitCode;
+}
+
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
 }
 
 function build(perform: (work: Work, command: Command) => Promise<void>): Command {

@@ -7,7 +7,7 @@ import { type ObjectInfo, type ObjectStore, VoxelburstError } from "../contracts
 import { ContentTags } from "./content-tags.ts";
 import { diskError, isMissing, isPresent } from "./disk-error.ts";
 
-const WHAT = "the run's data";
+const WHAT = "the dataset or the run's data";
 /** Reads wait on the disk, hashing on the processor: a few at a time keep both busy. */
 const FILES_AT_ONCE = 4;
 
