@@ -26,6 +26,14 @@ export function withoutPaths(text: string, datasetKey: string): string {
     .replaceAll(new RegExp(`${datasetKey.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^\\s"'<>]*`, "g"), "(path left out)");
 }
 
+/** A document whose writer may have put a source file's name into a sentence. */
+const scrubbed = (document: ErrorDocument, datasetKey: string): ErrorDocument => ({
+  ...document,
+  message: withoutPaths(document.message, datasetKey),
+  remedy: withoutPaths(document.remedy, datasetKey),
+  ...(document.got !== undefined && { got: withoutPaths(document.got, datasetKey) }),
+});
+
 /** States.TaskFailed -> TaskFailed; Batch.ClientException -> ClientException; a code stays as it is. */
 const codeOf = (error: string): string => {
   const last = (error.split(".").at(-1) ?? "").replace(/[^A-Za-z0-9]/g, "");
@@ -69,7 +77,7 @@ function fromCause(failure: Failure, datasetKey: string): ErrorDocument {
   try {
     // A lambda may put the whole document into its error's message.
     const inner = errorDocument.safeParse(JSON.parse(message ?? ""));
-    if (inner.success) return { ...inner.data, stage, taskId };
+    if (inner.success) return { ...scrubbed(inner.data, datasetKey), stage, taskId };
   } catch {
     // It is a sentence.
   }
@@ -138,11 +146,7 @@ export function failuresOf(input: ReportInput, facts: RunFacts): Failures {
   const documents = facts.errors.map(({ name, document }) => ({
     name,
     task: name.replace(/\.\d+$/, ""),
-    document: {
-      ...document,
-      message: withoutPaths(document.message, datasetKey),
-      ...(document.got !== undefined && { got: withoutPaths(document.got, datasetKey) }),
-    },
+    document: scrubbed(document, datasetKey),
   }));
   const recovered = documents.filter(({ name }) => finished.has(name));
   const open = documents.filter(({ name }) => !finished.has(name));

@@ -132,6 +132,31 @@ describe("a run that failed", () => {
     expect(json.errors[0]).toMatchObject({ code: "EngineMissing", index: 1 });
   });
 
+  it("takes the whole error document where a function put it into its message, without the paths in it", async () => {
+    const run = new RunFixture();
+    endBefore(run, "preprocess");
+    run.input.plan = undefined;
+    const document = {
+      schema: 1,
+      code: "SplitsUnknownCase",
+      message: "splits.json names a case that file:///scans/JANE/a.nii.gz is not.",
+      remedy: "Correct splits.json.",
+      field: "fold1.val[0]",
+    };
+    const cause = JSON.stringify({ errorType: document.code, errorMessage: JSON.stringify(document) });
+    run.input.failures.push({ stage: "plan", taskId: "plan", error: document.code, cause });
+    const { json, output } = await produce(run);
+    expect(json.errors).toEqual([
+      {
+        ...document,
+        message: "splits.json names a case that (path left out) is not.",
+        stage: "plan",
+        taskId: "plan",
+      },
+    ]);
+    expect(output.message).toContain("Correct splits.json.");
+  });
+
   it.each([
     ["States.Timeout", "", "Timeout", /last checkpoint/],
     [
