@@ -116,7 +116,7 @@ def test_the_lesion_lies_in_the_organ_and_differs_from_it(demo: tuple[Path, dict
     for image, label in volumes(demo[0]):
         organ, lesion = image[label == 1], image[label == 2]
         # Contrast of several standard deviations of the noise: a network can see what a threshold cannot.
-        assert organ.mean() - lesion.mean() > 40
+        assert organ.mean() - lesion.mean() > 80
         assert 10 < organ.std() < 45
         where = np.argwhere(label > 0)
         assert (np.argwhere(label == 2).min(0) >= where.min(0)).all()
@@ -193,8 +193,20 @@ def test_the_same_arguments_find_the_dataset_again(
 ) -> None:
     before = (demo[0] / "dataset.json").stat().st_mtime_ns
     generate(demo[0])
-    assert json.loads(capsys.readouterr().out)["skipped"] is True
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"] is True
     assert (demo[0] / "dataset.json").stat().st_mtime_ns == before
+
+
+def test_progress_counts_the_cases_and_the_summary_comes_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate(tmp_path / "x", "--cases", "2", "--size", "18", "--dicom", "0")
+    *events, summary = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (events[-1]["type"], events[-1]["done"], events[-1]["total"]) == ("progress", 3, 3)
+    assert summary["type"] == "phantoms"
+    assert (summary["training"], summary["test"], summary["planted"], summary["skipped"]) == (2, 1, 9, False)
+    assert Path(summary["dataset"], "dataset.json").exists()
+    assert Path(summary["expected"]).exists()
 
 
 def test_other_arguments_do_not_write_into_an_existing_dataset(demo: tuple[Path, dict]) -> None:

@@ -1,7 +1,7 @@
 """A body with an organ and a lesion, in Hounsfield units, drawn slice by slice to fit any size into memory.
 
-Intensities overlap on purpose: the lesion is as dark as muscle, small structures are as bright as the organ,
-and noise and shading move all of them: no threshold finds the lesion, its place inside the organ does.
+Intensities overlap on purpose: cysts outside the organ are as dark as the lesion in it, vessels as bright as
+the organ, and noise and shading move all of them: no threshold finds the lesion, its place in the organ does.
 
 Legend: ``*_zyx`` and ``*_yx`` are voxel arrays; lengths are millimetres from the volume's centre, x, y, z.
 """
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 Vec = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-AIR_HU, FAT_HU, MUSCLE_HU, ORGAN_HU, LESION_HU, BONE_HU = -1000.0, -95.0, 52.0, 124.0, 62.0, 320.0
+AIR_HU, FAT_HU, MUSCLE_HU, ORGAN_HU, LESION_HU, BONE_HU = -1000.0, -95.0, 55.0, 135.0, 14.0, 320.0
 ORGAN, LESION = 1, 2
-_NOISE_HU = 15.0
+_NOISE_HU = 14.0
+_CYSTS_TO_LESIONS = 6.0
 _SHADING_HU = 12.0
 _TEXTURE_HU = 9.0
 _TEXTURE_MM = 6.0
@@ -65,7 +66,7 @@ class Anatomy:
         organ = Blob(centre=rng.uniform(-0.22, 0.22, 3), radii=organ_radii, hu=ORGAN_HU, dent=0.16)
         lesions: list[Blob] = []
         for _ in range(1 if rng.random() < 0.7 else 2):
-            radius = rng.uniform(0.38, 0.50) * float(organ_radii.min())
+            radius = rng.uniform(0.42, 0.54) * float(organ_radii.min())
             direction = rng.normal(size=3)
             direction *= rng.uniform(0.25, 0.75) / np.linalg.norm(direction)
             centre = organ.centre + direction * (organ_radii - radius)
@@ -73,19 +74,8 @@ class Anatomy:
             if not lesions or apart:
                 radii = radius * rng.uniform(0.85, 1.15, 3)
                 lesions.append(Blob(centre=centre, radii=radii, hu=LESION_HU, dent=0.10))
-        others = [Blob(centre=np.array([0.0, 0.62, 0.0]), radii=np.array([0.15, 0.13, 3.0]), hu=BONE_HU)]
-        for number in range(9):
-            # Small, around the organ: as bright as it, as dark as the lesion, or like a vessel between them.
-            direction = rng.normal(size=3)
-            direction /= np.linalg.norm(direction)
-            hu = (ORGAN_HU, LESION_HU, 95.0)[number % 3] + float(rng.normal(0, 6))
-            others.append(
-                Blob(
-                    centre=organ.centre + direction * (organ_radii + 0.16),
-                    radii=rng.uniform(0.07, 0.13, 3),
-                    hu=hu,
-                )
-            )
+        spine = Blob(centre=np.array([0.0, 0.62, 0.0]), radii=np.array([0.15, 0.13, 3.0]), hu=BONE_HU)
+        others = [spine, *_vessels(organ, rng), *_cysts(organ, lesions, rng)]
         body = Blob(centre=np.zeros(3), radii=np.array([0.93, 0.82, 1.5]), hu=FAT_HU)
         return Anatomy(
             body=body, organ=organ, lesions=lesions, others=others, dents=rng.normal(size=(3, 6, 6, 6))
@@ -102,6 +92,37 @@ class Anatomy:
             centre=self.organ.centre + shift, radii=self.organ.radii, hu=self.organ.hu, dent=self.organ.dent
         )
         return Anatomy(body=self.body, organ=organ, lesions=moved, others=self.others, dents=self.dents)
+
+
+def _vessels(organ: Blob, rng: np.random.Generator) -> list[Blob]:
+    """Small structures around the organ, as bright as it."""
+    vessels = []
+    for _ in range(4):
+        direction = rng.normal(size=3)
+        direction /= np.linalg.norm(direction)
+        centre = organ.centre + direction * (organ.radii + 0.16)
+        vessels.append(
+            Blob(centre=centre, radii=rng.uniform(0.07, 0.13, 3), hu=ORGAN_HU + float(rng.normal(0, 6)))
+        )
+    return vessels
+
+
+def _cysts(organ: Blob, lesions: list[Blob], rng: np.random.Generator) -> list[Blob]:
+    """As dark as lesions but outside the organ, in several times their volume: a threshold takes them too."""
+    wanted = _CYSTS_TO_LESIONS * sum(float(lesion.radii.prod()) for lesion in lesions)
+    cysts: list[Blob] = []
+    for _ in range(400):
+        if sum(float(cyst.radii.prod()) for cyst in cysts) >= wanted:
+            break
+        radii = rng.uniform(0.12, 0.20, 3)
+        centre = rng.uniform(-0.9, 0.9, 3)
+        reach = organ.radii * (1 + 2 * organ.dent) + radii
+        outside = np.linalg.norm((centre - organ.centre) / reach) > 1
+        inside = np.linalg.norm(centre[:2] / (np.array([0.80, 0.70]) - radii[:2])) < 1
+        apart = all(np.linalg.norm((centre - c.centre) / (radii + c.radii)) > 1 for c in cysts)
+        if outside and inside and apart:
+            cysts.append(Blob(centre=centre, radii=radii, hu=LESION_HU))
+    return cysts
 
 
 class _Field:

@@ -1,4 +1,4 @@
-"""`python -m voxelburst phantoms --out DIR --seed N`: prose on stderr, one JSON object on stdout."""
+"""`python -m voxelburst phantoms --out DIR --seed N`: progress events, then one JSON object, on stdout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..errors import StageError
+from ..progress import Progress
 from .dataset import Request, expected_path, write_dataset
 
 
@@ -31,10 +32,9 @@ def main(argv: list[str]) -> int:
     )
     out = Path(options.out).resolve()
 
-    def say(done: int, total: int, case_id: str) -> None:
-        print(f"phantoms: {done} of {total} ({case_id})", file=sys.stderr, flush=True)
-
-    expected = write_dataset(out, request, say)
+    # The first stage that reads the dataset lends its name: progress events know stages alone.
+    progress = Progress("ingest", "phantoms", None, request.cases + request.test_cases, "cases")
+    expected = write_dataset(out, request, progress.update)
     if expected["skipped"]:
         print("phantoms: the dataset exists already, made with the same arguments", file=sys.stderr)
     summary = {

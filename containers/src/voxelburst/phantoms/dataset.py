@@ -16,7 +16,7 @@ from .dicom_series import FORMS, ras_affine, write_series
 from .planted import Planted, plant, save
 
 # Raised when the same arguments give other bytes than before: an old folder is then not taken for this one.
-_GENERATOR = 1
+_GENERATOR = 2
 # Patients with two visits each, as positions of their cases among the training cases.
 _VISITS = {0: ("patient-one", 0), 1: ("patient-one", 1), 6: ("patient-two", 0), 7: ("patient-two", 1)}
 _LABELS = {"0": "background", str(ORGAN): "organ", str(LESION): "lesion"}
@@ -51,13 +51,13 @@ def expected_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.expected.json")
 
 
-def write_dataset(out: Path, request: Request, say: Callable[[int, int, str], None]) -> dict[str, Any]:
+def write_dataset(out: Path, request: Request, say: Callable[[int], None]) -> dict[str, Any]:
     """Writes the dataset below ``out`` and what it must lead to into ``<out>.expected.json``.
 
     Args:
         out: made here; must not hold another dataset.
         request: what is asked for.
-        say: called with cases done, cases in all and the id of the one that is done.
+        say: called with the number of cases done.
 
     Returns:
         the content of the expected file, with "skipped": true when the dataset existed already.
@@ -80,14 +80,13 @@ def write_dataset(out: Path, request: Request, say: Callable[[int, int, str], No
         )
     out.mkdir(parents=True, exist_ok=True)
     cases = _cases(request)
-    total = len(cases)
     entries: dict[str, list[dict[str, str]]] = {"training": [], "test": []}
     described = []
     for done, case in enumerate(cases, start=1):
         entry, facts = _write_case(out, case, request)
         entries[case.split].append(entry)
         described.append(facts)
-        say(done, total, case.case_id)
+        say(done)
     planted = plant(out, request.seed) if request.planted else []
     expected = _expected(arguments, described, planted)
     expected_path(out).write_text(json.dumps(expected, indent=1) + "\n")
