@@ -1,4 +1,5 @@
 // What every command is given, and what it gives back.
+import type { Faults } from "../local/faults.ts";
 import type { Workbench } from "../local/workbench.ts";
 import type { Emit } from "./messages.ts";
 
@@ -8,6 +9,8 @@ export interface CommandContext {
   workbench: Workbench;
   /** Aborted by Ctrl-C. */
   signal: AbortSignal;
+  /** What is to go wrong on purpose. */
+  faults?: Faults;
 }
 
 export interface CommandResult {

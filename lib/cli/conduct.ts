@@ -66,6 +66,7 @@ export async function conductWithProgress(context: CommandContext, claimed: Clai
         onNotice: () => undefined, // the report's own words follow
       },
       signal,
+      context.faults,
     );
     return { execution, errors };
   } finally {

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { VoxelburstError } from "../contracts/index.ts";
 import { diskError } from "../local/disk-error.ts";
+import { FAULTS } from "../local/faults.ts";
 import { softwareVersion } from "../local/software-version.ts";
 import { Workbench } from "../local/workbench.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
@@ -86,6 +87,12 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
   );
   withRecipe(add("run <dataset>", "train, compile, infer and report"))
     .option("--again", "even if this very content has succeeded: nothing that is timed is skipped")
+    .option(
+      "--inject <fault@stage:count>",
+      `make something go wrong: ${FAULTS.join(", ")}; may be repeated`,
+      collect,
+      [],
+    )
     .action((dataset, options, command) => perform((context) => run(context, dataset, options), command));
   add("predict <model> <images...>", "segment new images with a model folder")
     .requiredOption("--out <folder>", "where the masks go")

@@ -50,6 +50,22 @@ interface Child {
   Attempts: Attempt[];
 }
 
+/**
+ * What every job definition of lib/stages/stage-job.ts says: a reclaimed host is retried, whatever else fails is not.
+ * The state machine names its definitions and does not repeat it.
+ */
+const RETRY_OF_DEFINITION: z.infer<typeof retryStrategy> = {
+  Attempts: 3,
+  EvaluateOnExit: [
+    { OnStatusReason: "Host EC2*", Action: "RETRY" },
+    { OnReason: "*", Action: "EXIT" },
+  ],
+};
+
+const INJECTED_TIMEOUT_SECONDS = 0.5;
+const NO_CAPACITY =
+  "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Job cancelled due to insufficient instance capacity (injected)";
+
 const clientError = (cause: string) => new StatesError("Batch.ClientException", `${cause} (Service: AWSBatch)`);
 
 /**
@@ -87,10 +103,7 @@ export async function submitJob(request: TaskRequest, host: JobHost): Promise<Js
     ...describe,
     StartedAt: Math.min(...times.map((attempt) => attempt.StartedAt), Date.now()),
     StoppedAt: Math.max(...times.map((attempt) => attempt.StoppedAt), CreatedAt),
-    RetryStrategy: {
-      Attempts: submission.RetryStrategy?.Attempts ?? 1,
-      EvaluateOnExit: submission.RetryStrategy?.EvaluateOnExit ?? [],
-    },
+    RetryStrategy: submission.RetryStrategy ?? RETRY_OF_DEFINITION,
     ...(submission.Timeout ? { Timeout: submission.Timeout } : {}),
     DependsOn: [],
     Parameters: {},
@@ -155,12 +168,16 @@ async function runChildren(
   using stop = jobSignal(request.signal, host.closing);
   const { signal } = stop;
 
+  const retry = submission.RetryStrategy ?? RETRY_OF_DEFINITION;
+
   const runOne = async (index: number | undefined): Promise<Child> => {
     const attempts: Attempt[] = [];
-    const most = submission.RetryStrategy?.Attempts ?? 1;
+    const most = retry.Attempts ?? 1;
     const logStream = index === undefined ? submission.JobName : `${submission.JobName}.${index}`;
     for (;;) {
       if (signal.aborted) return { Status: "FAILED", StatusReason: "Terminated by the engine", Attempts: attempts };
+      const fault = host.faults.take(stage);
+      if (fault === "no-capacity") return { Status: "FAILED", StatusReason: NO_CAPACITY, Attempts: attempts };
       let end: ChildEnd;
       try {
         using lease = await host.slots.acquire({ cpus: cpusEach, gpus: onGpus ? 1 : 0, memoryMiB }, signal);
@@ -178,7 +195,8 @@ async function runChildren(
             ...Object.fromEntries(Environment.map(({ Name, Value }) => [Name, Value])),
           }),
           logFile: host.run.logFile(logStream),
-          timeoutSeconds: submission.Timeout?.AttemptDurationSeconds,
+          timeoutSeconds: fault === "timeout" ? INJECTED_TIMEOUT_SECONDS : submission.Timeout?.AttemptDurationSeconds,
+          isReclaimed: fault === "reclaim",
           signal,
           onProgress: host.onProgress,
         });
@@ -190,7 +208,9 @@ async function runChildren(
       attempts.push(attempt);
       if (end.error) host.onError(end.error);
       if (end.exitCode === 0) return { Status: "SUCCEEDED", Attempts: attempts };
-      const again = attempts.length < most && end.endedBy === "itself" && isRetried(attempt, submission.RetryStrategy);
+      // Batch retries neither what it was told to stop nor what took too long.
+      const isDecided = end.endedBy === "cancel" || end.endedBy === "timeout";
+      const again = attempts.length < most && !isDecided && isRetried(attempt, retry);
       if (!again) return { Status: "FAILED", StatusReason: attempt.StatusReason, Attempts: attempts };
     }
   };
@@ -225,10 +245,12 @@ function describeAttempt(end: ChildEnd, logStream: string): Attempt {
     itself: "Essential container in task exited",
     timeout: "Job attempt duration exceeded timeout",
     cancel: "Terminated by the engine",
+    reclaim: "Host EC2 (instance injected) terminated.",
   };
   return {
     Container: {
-      ExitCode: end.exitCode,
+      // A host that is gone has no exit code to tell.
+      ...(end.endedBy === "reclaim" ? {} : { ExitCode: end.exitCode }),
       LogStreamName: logStream,
       ...(end.outOfMemory ? { Reason: "OutOfMemoryError: Container killed due to memory usage" } : {}),
     },
@@ -239,8 +261,8 @@ function describeAttempt(end: ChildEnd, logStream: string): Attempt {
 }
 
 /** Batch's evaluateOnExit: the first rule whose patterns all match decides; without a match the attempt is repeated. */
-function isRetried(attempt: Attempt, strategy: Submission["RetryStrategy"]): boolean {
-  const rules = strategy?.EvaluateOnExit ?? [];
+function isRetried(attempt: Attempt, strategy: z.infer<typeof retryStrategy>): boolean {
+  const rules = strategy.EvaluateOnExit ?? [];
   const rule = rules.find(
     (one) =>
       matches(one.OnStatusReason, attempt.StatusReason) &&

@@ -25,6 +25,8 @@ export interface ChildSpec {
   /** What it gets to end by itself then. @default 0, as in Batch */
   timeoutGraceMs?: number;
   signal: AbortSignal;
+  /** Killed at its first sign of work, as the host of a reclaimed spot instance is. */
+  isReclaimed?: boolean;
   onProgress(event: ProgressEvent): void;
   /** A JSON object on its stdout that is neither progress nor an error. */
   onObject?(value: Record<string, unknown>): void;
@@ -34,7 +36,7 @@ export interface ChildSpec {
 
 export interface ChildEnd {
   exitCode: number;
-  endedBy: "itself" | "timeout" | "cancel";
+  endedBy: "itself" | "timeout" | "cancel" | "reclaim";
   startedAt: Date;
   stoppedAt: Date;
   /** Whether the kernel killed a process for lack of memory while this one ran and died of SIGKILL. */
@@ -81,8 +83,14 @@ export function runChild(spec: ChildSpec): Promise<ChildEnd> {
   const readLine = (line: string) => {
     if (!line.startsWith("{")) return;
     const event = parse(line);
-    if (event.progress) spec.onProgress(event.progress);
-    else if (event.error) errorDocumentSeen = event.error;
+    if (event.progress) {
+      spec.onProgress(event.progress);
+      if (spec.isReclaimed && endedBy === "itself") {
+        endedBy = "reclaim";
+        child.kill("SIGUSR1");
+      }
+    }
+    if (event.error) errorDocumentSeen = event.error;
     else if (event.object) spec.onObject?.(event.object);
   };
   const readLines = (of: (line: string) => void) => {

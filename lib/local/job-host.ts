@@ -2,6 +2,7 @@
 import type { ErrorDocument, ObjectStore, ProgressEvent, StageName } from "../contracts/index.ts";
 import { TaskAbort } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";
+import type { Faults } from "./faults.ts";
 import { RUN_MARK } from "./processes.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { Slots } from "./slots.ts";
@@ -12,6 +13,7 @@ export interface JobHost {
   run: RunFolder;
   store: ObjectStore;
   slots: Slots;
+  faults: Faults;
   python: string;
   /** What the interpreter is started with before a job's own arguments: ["-m", "voxelburst"]. */
   entry: readonly string[];

@@ -25,6 +25,7 @@ import { type ExecutionResult, runExecution } from "./asl/execution.ts";
 import type { HistoryEvent } from "./asl/history-event.ts";
 import { isMissing } from "./disk-error.ts";
 import type { ClaimedRun } from "./executions.ts";
+import { Faults } from "./faults.ts";
 import type { LambdaFunction } from "./function-call.ts";
 import { childEnvironment } from "./job-host.ts";
 import { gpuIds } from "./machine.ts";
@@ -70,6 +71,8 @@ export interface EnginePorts {
   /** @default ["-m", "voxelburst"] */
   entry?: readonly string[];
   pseudonymKey: string;
+  /** @default none */
+  faults?: Faults;
   observer: RunObserver;
   /** Aborting it cancels the run and its jobs. */
   signal: AbortSignal;
@@ -111,6 +114,7 @@ export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promi
         gpuIds: gpuIds(ports.machine.gpus),
         memoryMiB: ports.machine.memoryGiB * 1024 * SHARE_OF_MEMORY,
       }),
+      faults: ports.faults ?? new Faults(),
       python: ports.python,
       entry: ports.entry ?? ["-m", "voxelburst"],
       functions,

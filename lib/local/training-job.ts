@@ -32,6 +32,7 @@ type Creation = z.infer<typeof creation>;
 
 /** SageMaker sends SIGTERM and waits two minutes: time for a checkpoint. */
 const STOP_GRACE_MS = 120_000;
+const INJECTED_TIMEOUT_SECONDS = 0.5;
 const FAILURE_REASON_CHARACTERS = 1024;
 /** A channel's manifest: the prefix, then the keys below it. */
 const channelManifest = z.tuple([z.strictObject({ prefix: z.string() })]).rest(z.string());
@@ -93,6 +94,9 @@ async function train(job: Creation, request: TaskRequest, host: JobHost): Promis
   const gpus = Math.min(await host.gpusOf(job.HyperParameters.task), gpuIds.length);
   const cpusOfJob = gpus > 0 ? Math.max(1, Math.floor((cpus * gpus) / gpuIds.length)) : cpus;
   const memoryMiB = await host.memoryMiBOf("train");
+  const fault = host.faults.take("train");
+  if (fault === "no-capacity")
+    return failed("CapacityError: Unable to provision requested ML compute capacity (injected). Please retry.");
   let end: ChildEnd;
   try {
     using lease = await host.slots.acquire({ cpus: cpusOfJob, gpus, memoryMiB }, stop.signal);
@@ -107,7 +111,8 @@ async function train(job: Creation, request: TaskRequest, host: JobHost): Promis
         TRAINING_JOB_ARN: `arn:aws:sagemaker:local:000000000000:training-job/${job.TrainingJobName}`,
       }),
       logFile: host.run.logFile(job.TrainingJobName),
-      timeoutSeconds: job.StoppingCondition.MaxRuntimeInSeconds,
+      timeoutSeconds: fault === "timeout" ? INJECTED_TIMEOUT_SECONDS : job.StoppingCondition.MaxRuntimeInSeconds,
+      isReclaimed: fault === "reclaim",
       timeoutGraceMs: STOP_GRACE_MS,
       signal: stop.signal,
       onProgress: host.onProgress,
@@ -127,6 +132,12 @@ async function train(job: Creation, request: TaskRequest, host: JobHost): Promis
   if (end.endedBy === "timeout")
     return { TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded", ...times };
   if (end.endedBy === "cancel") return { TrainingJobStatus: "Stopped", SecondaryStatus: "Stopped", ...times };
+  // The trainings of this workflow are no spot jobs: SageMaker calls a lost instance an error of its own.
+  if (end.endedBy === "reclaim")
+    return {
+      ...failed("InternalServerError: We encountered an internal error (injected). Please try again."),
+      ...times,
+    };
   return { ...failed(failureReason(base, end)), ...times };
 }
 

@@ -16,6 +16,7 @@ import {
 import type { ExecutionResult } from "./asl/index.ts";
 import { ContentTags } from "./content-tags.ts";
 import { type ClaimedRun, LocalExecutions } from "./executions.ts";
+import type { Faults } from "./faults.ts";
 import { FolderStore, pathOf } from "./folder-store.ts";
 import { findHome, folderUri, type Home } from "./home.ts";
 import { conductRun, type RunObserver, readWorkflow } from "./local-engine.ts";
@@ -130,13 +131,19 @@ export class Workbench {
     return executions.claimed;
   }
 
-  async conduct(claimed: ClaimedRun, observer: RunObserver, signal: AbortSignal): Promise<ExecutionResult> {
+  async conduct(
+    claimed: ClaimedRun,
+    observer: RunObserver,
+    signal: AbortSignal,
+    faults?: Faults,
+  ): Promise<ExecutionResult> {
     return conductRun(claimed, {
       store: this.store,
       clock: { now: () => new Date() },
       machine: await this.machine(),
       python: this.python,
       pseudonymKey: pseudonymKeyAt(this.home.pseudonymKey),
+      faults,
       observer,
       signal,
     });

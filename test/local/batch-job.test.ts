@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { StatesError } from "../../lib/local/asl/errors.ts";
 import { submitJob } from "../../lib/local/batch-job.ts";
 import { runChild } from "../../lib/local/child.ts";
+import { Faults } from "../../lib/local/faults.ts";
 import { processesOf } from "../../lib/local/processes.ts";
 import { fixture, job, linesOf } from "./fixture.ts";
 
@@ -174,6 +175,42 @@ describe("an array", () => {
       },
     });
     expect(failure.cause.Container.ExitCode).toBeUndefined();
+  });
+});
+
+describe("injected faults", () => {
+  const injected = (spec: string) => fixture(undefined, { faults: new Faults([spec]) });
+  const ingest = (f: ReturnType<typeof fixture>, name: string, ...rest: string[]) => {
+    // The stand-in is told what to do by the second word: the first is the stage's.
+    const entry = [f.bindings.entry[0]!, ...rest, "--"];
+    return submitJob(job(name, ["ingest"]), { ...f.bindings, entry });
+  };
+
+  test("a reclaimed host is repeated as the job definition says", async () => {
+    const f = injected("reclaim@ingest:2");
+    const detail = await ingest(f, "job", "work");
+    expect(detail.Attempts).toMatchObject([
+      { StatusReason: expect.stringMatching(/^Host EC2/) },
+      { StatusReason: expect.stringMatching(/^Host EC2/) },
+      { StatusReason: "Essential container in task exited", Container: { ExitCode: 0 } },
+    ]);
+  });
+
+  test("a host that is reclaimed three times ends the job with that reason", async () => {
+    const failure = await failureOf(ingest(injected("reclaim@ingest:3"), "job", "work"));
+    expect(failure.cause).toMatchObject({ Status: "FAILED", StatusReason: expect.stringMatching(/^Host EC2/) });
+    expect(failure.cause.Attempts).toHaveLength(3);
+  });
+
+  test("a time limit and missing capacity end it at once", async () => {
+    const late = await failureOf(ingest(injected("timeout@ingest"), "job", "sleep", "30"));
+    expect(late.cause.StatusReason).toBe("Job attempt duration exceeded timeout");
+    const none = await failureOf(ingest(injected("no-capacity@ingest"), "job", "work"));
+    expect(none.cause).toMatchObject({ StatusReason: expect.stringMatching(/^CAPACITY:/), Attempts: [] });
+  });
+
+  test.each(["reclaim", "reclaim@plan", "flood@ingest", "reclaim@ingest:0"])("%s is refused by name", (spec) => {
+    expect(() => new Faults([spec])).toThrow(expect.objectContaining({ code: "UsageInvalid" }));
   });
 });
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import { TaskAbort } from "../../lib/local/asl/errors.ts";
 import type { TaskRequest } from "../../lib/local/asl/ports.ts";
+import { Faults } from "../../lib/local/faults.ts";
 import { FolderStore } from "../../lib/local/folder-store.ts";
 import { type Home, homeAt } from "../../lib/local/home.ts";
 import { childEnvironment } from "../../lib/local/job-host.ts";
@@ -47,6 +48,7 @@ export function fixture(capacity: Capacity = TWO_CORES, overrides: Partial<Bindi
       run,
       store: new FolderStore(),
       slots: new Slots(capacity),
+      faults: new Faults(),
       python,
       entry: [standIn],
       functions: {},

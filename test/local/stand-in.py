@@ -6,6 +6,7 @@
     fail-once FILE CODE ends with the code when FILE is not there yet, and makes it
     hang-once FILE      makes FILE and waits when it is not there yet, else ends well
     progress            prints a progress event, an error document and a line of other text
+    work                prints a progress event, works for a moment and ends well
     burst FILE          starts a grandchild in a session of its own that appends to FILE for ever, then waits
     train               SageMaker's contract: what the hyperparameter `does` says
 """
@@ -73,6 +74,10 @@ def main() -> int:
         print("plain text")
         print("complaint", file=sys.stderr)
         return 3
+    elif what == "work":
+        event = {"type": "progress", "time": "2026-01-01T00:00:00.000+00:00", "stage": "ingest", "taskId": "ingest"}
+        print(json.dumps({**event, "done": 0, "total": 2, "unit": "cases", "rate": 0}), flush=True)
+        time.sleep(0.3)
     elif what == "burst":
         loop = f"import time\nwhile True:\n open({rest[0]!r}, 'a').write('x')\n time.sleep(0.02)"
         subprocess.Popen([sys.executable, "-c", loop], start_new_session=True)

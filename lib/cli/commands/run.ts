@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { VoxelburstError } from "../../contracts/index.ts";
+import { Faults } from "../../local/faults.ts";
 import { ingestSeconds } from "../../local/stage-memory.ts";
 import type { BegunRun, DatasetOptions, Examination } from "../../local/workbench.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
@@ -14,6 +15,8 @@ export interface RunOptions {
   set: string[];
   /** Run although the same content has succeeded: nothing that is timed is skipped. */
   again?: boolean;
+  /** Faults such as reclaim@preprocess:3. */
+  inject?: string[];
 }
 
 /** @throws VoxelburstError RecipeMissing */
@@ -34,7 +37,8 @@ function readRecipeFile(file: string): { name: string; text: string } {
   }
 }
 
-export async function run(context: CommandContext, dataset: string, options: RunOptions): Promise<CommandResult> {
+export async function run(given: CommandContext, dataset: string, options: RunOptions): Promise<CommandResult> {
+  const context: CommandContext = { ...given, workbench: given.workbench, faults: new Faults(options.inject) };
   const { workbench } = context;
   const examined = await examineAloud(context, dataset, {
     ...datasetOptions(options),
