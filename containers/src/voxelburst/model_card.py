@@ -21,8 +21,9 @@ def card(
 ) -> str:
     """The model card, in Markdown."""
     members = next((f for f in plan.folds if f.name == fold), None)
-    trained_on = f"{len(members.train)} cases" if members else "the fold's cases"
-    held_out = f"{len(members.validation)} cases" if members else "the fold's cases"
+    trained_on, held_out = (
+        (_cases(members.train), _cases(members.validation)) if members else ("the others", "its cases")
+    )
     classes = ", ".join(f"{label.value} {label.name}" for label in plan.dataset.labels)
     last = training.curve[-1] if training.curve else None
     spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm_zyx)
@@ -84,6 +85,10 @@ model is scored after it is compiled, so they cannot be in this card.
 
 `voxelburst predict <this folder> <images> --out <folder>`; model.json has the checksums of all files.
 """
+
+
+def _cases(ids: list[str]) -> str:
+    return f"{len(ids)} case{'' if len(ids) == 1 else 's'}"
 
 
 def _shown(value: float | None) -> str:
