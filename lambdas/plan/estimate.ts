@@ -154,7 +154,8 @@ function compile(input: EstimateInput): StageCost {
         windows * (windowSeconds(plan, machine, engine.engine, false) + windowSeconds(plan, machine, "torch", false));
       seconds += provision(machine) + C.compileStartSeconds + C.buildSeconds[device][engine.engine] + parity;
     }
-  return cost("compile", seconds, seconds / gpusOfInstance(machine), seconds > 0 ? inferMemory(input) : 0, machine);
+  const memory = volumeMemoryGiB(C.compileBaseGiB, C.compileBytesPerElement, elementsOf(plan));
+  return cost("compile", seconds, seconds / gpusOfInstance(machine), seconds > 0 ? memory : 0, machine);
 }
 
 function infer(input: EstimateInput): StageCost {
@@ -257,11 +258,12 @@ function windowSeconds(
 
 function inferMemory({ plan, records, work }: EstimateInput): number {
   const ids = new Set(work.trainings.flatMap((t) => t.engines.flatMap((e) => e.inferCases.map((item) => item.caseId))));
-  const voxels = Math.max(
-    ...[...ids].map((id) => Math.max(product(arrayShape(records.get(id)!, plan)), product(records.get(id)!.shapeZyx))),
+  const voxels = [...ids].map((id) =>
+    Math.max(product(arrayShape(records.get(id)!, plan)), product(records.get(id)!.shapeZyx)),
   );
   const bytes = C.inferBytesPerVoxelAndClass * plan.network.outputClasses;
-  return volumeMemoryGiB(C.inferBaseGiB, bytes, voxels) + (elementsOf(plan) * C.inferBytesPerElement) / 2 ** 30;
+  const window = volumeMemoryGiB(0, C.inferBytesPerElement, elementsOf(plan));
+  return volumeMemoryGiB(C.inferBaseGiB, bytes, Math.max(...voxels)) + window;
 }
 
 const elementsOf = ({ patch, network }: Pick<Plan, "patch" | "network">) =>
