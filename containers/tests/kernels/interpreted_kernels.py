@@ -130,12 +130,16 @@ def assert_close(out: dict[str, torch.Tensor], want: dict[str, torch.Tensor], to
 
 @PATHS
 @pytest.mark.parametrize(
-    "n, s, c",
-    [(1, 1, 3), (2, 2, 30), (3, 67, 5), (1, 61, 32), (1, 7, 320), (1, 300, 1)],
+    "n, s, c", [(1, 1, 3), (2, 2, 30), (3, 67, 5), (1, 61, 32), (1, 7, 136), (1, 300, 1)]
 )
 def test_equals_float64_on_odd_sizes(n: int, s: int, c: int, tiling: Tiling) -> None:
     x, dy, weight, bias = arrays(n, s, c)
     assert_close(run(x, dy, weight, bias, tiling), reference(x, dy, weight, bias), 1e-5)
+
+
+def test_equals_float64_on_the_widest_stage_of_the_network() -> None:
+    x, dy, weight, bias = arrays(1, 12, 320)
+    assert_close(run(x, dy, weight, bias, ONE_LAUNCH), reference(x, dy, weight, bias), 1e-5)
 
 
 @PATHS
@@ -203,7 +207,7 @@ def test_a_nan_spoils_its_own_channel_alone(tiling: Tiling) -> None:
     n=st.integers(1, 2), s=st.integers(1, 80), c=st.integers(1, 40), seed=st.integers(0, 2**16),
     tile=st.sampled_from([64, 256]), small=st.booleans(), tiles=st.integers(1, 5),
 )  # fmt: skip
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 def test_equals_float64_however_the_volume_is_cut(
     n: int, s: int, c: int, seed: int, tile: int, small: bool, tiles: int
 ) -> None:
