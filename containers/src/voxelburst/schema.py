@@ -85,7 +85,7 @@ def _describe(error: ValidationError) -> tuple[str, str, str]:
         "maxItems": lambda: f"at most {limit} items",
         "minLength": lambda: f"at least {limit} characters",
         "maxLength": lambda: f"at most {limit} characters",
-        "pattern": lambda: f"text that matches {limit}",
+        "pattern": lambda: error.schema.get("x-allowed") or f"text that matches {limit}",  # type: ignore[union-attr]
     }
     return _path(here), got, words[rule]() if rule in words else str(error.message)  # type: ignore[index]
 
