@@ -65,6 +65,25 @@ def test_equals_instance_norm_and_leaky_relu_and_their_gradients() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mean", [0.0, 10.0, 100.0])
+def test_stays_accurate_on_large_volumes_far_from_zero(mean: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 32, 40, 36, generator=generator) + mean
+    weight, bias = torch.randn(2, 4, generator=generator)
+    dy = torch.randn(x.shape, generator=generator)
+    got, want = (
+        torch.autograd.grad(function(*inputs), inputs, dy.to(inputs[0].dtype))
+        for function, inputs in (
+            (instance_norm_leaky_relu, [t.clone().requires_grad_() for t in (x, weight, bias)]),
+            (eager, [t.double().requires_grad_() for t in (x, weight, bias)]),
+        )
+    )
+    for ours, exact in zip(got, want, strict=True):
+        # Elements within rounding of the activation's kink may fall on its other side.
+        near = (ours.double() - exact).abs() <= 1e-4 * exact.abs().max() * max(1.0, mean / 10)
+        assert near.float().mean() > 0.99999
+
+
 def test_gradients_agree_with_differences_in_float64() -> None:
     x, weight, bias = (t.detach().double().requires_grad_() for t in arrays(2, 3, 2, 3, 2))
     assert torch.autograd.gradcheck(instance_norm_leaky_relu, (x, weight, bias))

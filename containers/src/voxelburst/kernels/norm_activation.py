@@ -1,7 +1,8 @@
 """InstanceNorm3d (affine) and LeakyReLU as one operation, `voxelburst::instance_norm_leaky_relu`.
 
-Triton kernels on a GPU, plain PyTorch elsewhere: the same function, the same signature. torch.compile takes
-it into its graph as it is (fake implementation and autograd formula are registered).
+Triton kernels on a GPU, PyTorch's operators on flattened channels-last memory on a CPU (float32), plain
+PyTorch elsewhere: the same function, the same signature. torch.compile takes it into its graph as it is (fake
+implementation and autograd formula are registered).
 
 Axes: n sample, c channel, d h w space; memory is NDHWC (torch.channels_last_3d).
 
@@ -15,6 +16,8 @@ import math
 from typing import Any
 
 import torch
+
+from . import norm_activation_cpu
 
 EPS = 1e-5
 SLOPE = 0.01
@@ -80,6 +83,17 @@ def _forward_on_gpu(
     return y, mean, rstd
 
 
+@_forward.register_kernel("cpu")
+def _forward_on_cpu(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, slope: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    _check(x, weight, bias)
+    if {x.dtype, weight.dtype, bias.dtype} != {torch.float32}:
+        return _plain_forward(x, weight, bias, eps, slope)
+    y_nsc, mean, rstd = norm_activation_cpu.forward(_as_nsc(x), weight, bias, eps, slope)
+    return _as_ncdhw(y_nsc, x), mean, rstd
+
+
 @_forward.register_fake
 def _forward_fake(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, slope: float
@@ -124,6 +138,24 @@ def _backward_on_gpu(
             dx_nsc=_as_nsc(dx), dweight_nc=dweight_nc, dbias_nc=dbias_nc,
         )  # fmt: skip
     return dx, dweight_nc.sum(0).to(weight.dtype), dbias_nc.sum(0).to(bias.dtype)
+
+
+@_backward.register_kernel("cpu")
+def _backward_on_cpu(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    mean: torch.Tensor,
+    rstd: torch.Tensor,
+    slope: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    if {dy.dtype, x.dtype, weight.dtype, bias.dtype} != {torch.float32}:
+        return _plain_backward(dy, x, weight, bias, mean, rstd, slope)
+    dx_nsc, dweight, dbias = norm_activation_cpu.backward(
+        _as_nsc(dy), _as_nsc(x), weight, bias, mean, rstd, slope
+    )
+    return _as_ncdhw(dx_nsc, x), dweight, dbias
 
 
 @_backward.register_fake
@@ -221,6 +253,12 @@ def _as_nsc(volume_ncdhw: torch.Tensor) -> torch.Tensor:
     samples, channels = volume_ncdhw.shape[:2]
     volume_ndhwc = volume_ncdhw.contiguous(memory_format=torch.channels_last_3d).permute(0, 2, 3, 4, 1)
     return volume_ndhwc.reshape(samples, -1, channels)
+
+
+def _as_ncdhw(volume_nsc: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A view of (n, s, c) as a volume of another one's shape, in NDHWC memory."""
+    samples, channels, *space = like.shape
+    return volume_nsc.reshape(samples, *space, channels).permute(0, 4, 1, 2, 3)
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
