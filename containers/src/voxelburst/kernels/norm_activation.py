@@ -250,9 +250,9 @@ def _empty_nc(x: torch.Tensor) -> torch.Tensor:
 
 def _as_nsc(volume_ncdhw: torch.Tensor) -> torch.Tensor:
     """A view of the volume, or of its NDHWC copy, as contiguous (n, s, c)."""
-    samples, channels = volume_ncdhw.shape[:2]
+    samples, channels, *space = volume_ncdhw.shape
     volume_ndhwc = volume_ncdhw.contiguous(memory_format=torch.channels_last_3d).permute(0, 2, 3, 4, 1)
-    return volume_ndhwc.reshape(samples, -1, channels)
+    return volume_ndhwc.reshape(samples, math.prod(space), channels)
 
 
 def _as_ncdhw(volume_nsc: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
