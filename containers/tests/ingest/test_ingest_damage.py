@@ -10,7 +10,7 @@ from pathlib import Path
 import ct_series
 import nibabel as nib
 import pytest
-from conftest import AFFINE, image_zyx
+from ingest_drop import AFFINE, image_zyx
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 

@@ -9,14 +9,13 @@ import ct_series
 import numpy as np
 import pydicom
 import pytest
-from conftest import Drop, save
 from ct_series import DISTANCE, ORIGIN, hounsfield_zyx, place, slices, store
+from dicom_case import Series, assert_volume, compressed, ingest
+from ingest_drop import Drop, save
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HEVCMP51,
-    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
@@ -24,27 +23,6 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-
-Series = list[Dataset]
-
-
-def ingest(drop: Drop, series: Series, **names: Callable[[int], str]) -> str | None:
-    """The quarantine code of a series, or None when it became a volume."""
-    ct_series.write(drop.data / "imagesTr/scan", series, **names)
-    return code(drop)
-
-
-def code(drop: Drop) -> str | None:
-    if not drop.lines:
-        drop.line("case-1", "imagesTr/scan/", label=None, split="test")
-    return drop.code()
-
-
-def assert_volume(drop: Drop, expected_zyx: np.ndarray | None = None, distance: float = DISTANCE) -> None:
-    expected_zyx = hounsfield_zyx() if expected_zyx is None else expected_zyx
-    voxels_zyx, affine = drop.volume()
-    assert np.array_equal(voxels_zyx, expected_zyx)
-    assert np.allclose(affine, ct_series.affine(distance), atol=1e-4)
 
 
 def at(z_mm: float) -> np.ndarray:
@@ -225,15 +203,6 @@ def dirty_upper_bits(series: Series) -> Series:
     return series
 
 
-def compressed(syntax: str) -> Callable[[Series], Series]:
-    def compress(series: Series) -> Series:
-        for dataset in series:
-            dataset.compress(syntax, generate_instance_uid=False)
-        return series
-
-    return compress
-
-
 CONVERTED: dict[str, tuple[Callable[[Series], Series], list[str]]] = {
     "slices in any order": (lambda s: [s[i] for i in (3, 0, 5, 1, 4, 2)], []),
     "2 a localizer under the volume's UID": (localizer, ["LocalizerDropped"]),
@@ -355,110 +324,10 @@ def test_17_a_codec_that_is_not_installed_is_refused_by_its_name(
     assert "JPEG 2000" in drop.quarantined()[0]["message"]
 
 
-@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, JPEG2000Lossless])
-def test_18_one_truncated_slice_is_refused_and_named(drop: Drop, syntax: str | None) -> None:
-    series = compressed(syntax)(slices()) if syntax else slices()
-    folder = drop.data / "imagesTr/scan"
-    ct_series.write(folder, series)
-    third = folder / "004.dcm"  # names run against the slices
-    third.write_bytes(third.read_bytes()[:-70])
-    assert code(drop) in ("SliceTruncated", "SliceUndecodable")
-    assert "Slice 3 of 6" in drop.quarantined()[0]["message"]
-
-
-def test_18_a_slice_cut_in_its_header_is_refused(drop: Drop) -> None:
-    ct_series.write(drop.data / "imagesTr/scan", slices())
-    third = drop.data / "imagesTr/scan/004.dcm"
-    third.write_bytes(third.read_bytes()[:150])
-    assert code(drop) == "DicomUnreadable"
-
-
-def strip_preamble(content: bytes) -> bytes:
-    return content[132:]
-
-
-def strip_meta(content: bytes) -> bytes:
-    """Leaves the bare dataset: preamble and file meta group are gone."""
-    length = int.from_bytes(content[140:144], "little")
-    return content[144 + length :]
-
-
-@pytest.mark.parametrize("strip", [strip_preamble, strip_meta])
-@pytest.mark.parametrize("implicit", [False, True])
-def test_19_files_without_preamble_or_meta_are_read(
-    drop: Drop, strip: Callable[[bytes], bytes], implicit: bool
-) -> None:
-    series = slices()
-    if implicit:
-        for dataset in series:
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    folder = drop.data / "imagesTr/scan"
-    ct_series.write(folder, series)
-    for path in folder.iterdir():
-        path.write_bytes(strip(path.read_bytes()))
-    assert code(drop) is None
-    assert_volume(drop)
-
-
-def test_19_a_value_that_breaks_its_type_is_refused_by_its_keyword(drop: Drop) -> None:
-    folder = drop.data / "imagesTr/scan"
-    ct_series.write(folder, slices())
-    spoiled = folder / "002.dcm"
-    spoiled.write_bytes(spoiled.read_bytes().replace(b"-10.000000\\-20.000000", b"-10.0mm000\\-20.000000"))
-    assert code(drop) == "DicomAttributeInvalid"
-    assert "ImagePositionPatient" in drop.quarantined()[0]["message"]
-
-
-def test_19_a_file_that_is_no_dicom_is_refused_when_named_so_and_skipped_otherwise(drop: Drop) -> None:
-    folder = drop.data / "imagesTr/scan"
-    ct_series.write(folder, slices())
-    (folder / "notes.txt").write_text("the table was moved between the slices")
-    (folder / ".DS_Store").write_bytes(bytes(100))
-    assert code(drop) is None
-    assert [w.message for w in drop.record().warnings] == ["Skipped: 1 file that is not DICOM."]
-    (folder / "900.dcm").write_text("this is not DICOM at all, whatever it is called")
-    drop.lines[0]["caseHash"] = "1" * 64
-    assert code(drop) == "DicomUnreadable"
-
-
-@pytest.mark.parametrize("magic", [b"MZ\x90\0", b"\x7fELF", b"#!/bin/sh\n"])
-def test_41_a_program_in_the_preamble_is_refused(drop: Drop, magic: bytes) -> None:
-    folder = drop.data / "imagesTr/scan"
-    ct_series.write(folder, slices())
-    path = folder / "003.dcm"
-    path.write_bytes(magic + path.read_bytes()[len(magic) :])
-    assert code(drop) == "ExecutablePreamble"
-
-
-def test_41_a_tiff_header_in_the_preamble_is_allowed(drop: Drop) -> None:
-    folder = drop.data / "imagesTr/scan"
-    ct_series.write(folder, slices())
-    for path in folder.iterdir():
-        path.write_bytes(b"II*\0" + path.read_bytes()[4:])
-    assert code(drop) is None
-
-
 def test_slices_of_different_sizes_are_refused(drop: Drop) -> None:
     series = slices()
     store(series[2], np.zeros((33, 36)))
     assert ingest(drop, series) == "SliceShapesDiffer"
-
-
-def test_a_series_is_found_at_any_depth_below_its_folder(drop: Drop) -> None:
-    ct_series.write(drop.data / "imagesTr/scan/study/series", slices())
-    assert code(drop) is None
-    assert_volume(drop)
-
-
-def test_a_folder_that_is_not_there_is_missing(drop: Drop) -> None:
-    drop.line("case-1", "imagesTr/scan/", label=None, split="test")
-    assert drop.code() == "ImageMissing"
-
-
-def test_a_folder_declared_as_a_file_is_refused(drop: Drop) -> None:
-    ct_series.write(drop.data / "imagesTr/scan", slices())
-    drop.line("case-1", "imagesTr/scan", label=None, split="test")
-    assert drop.code() == "NotNifti"
 
 
 def test_the_recipe_may_allow_fewer_slices(drop: Drop) -> None:

@@ -14,7 +14,7 @@ import ct_series
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import AFFINE, Drop, image_zyx, label_zyx
+from ingest_drop import AFFINE, Drop, image_zyx, label_zyx
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid

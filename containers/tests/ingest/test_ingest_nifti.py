@@ -11,7 +11,7 @@ from collections.abc import Callable
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import AFFINE, Drop, image_zyx, label_zyx, save
+from ingest_drop import AFFINE, Drop, image_zyx, label_zyx, save
 
 Edit = Callable[..., None]
 

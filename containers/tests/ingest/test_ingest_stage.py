@@ -14,7 +14,7 @@ import ct_series
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import AFFINE, RUN, Drop, image_zyx, label_zyx, save
+from ingest_drop import AFFINE, RUN, Drop, image_zyx, label_zyx, save
 
 from voxelburst.stages import ingest
 from voxelburst.storage import Store
