@@ -23,7 +23,8 @@ def picture(
     image: NDArray, predicted: NDArray, reference: NDArray | None = None, where: NDArray | None = None
 ) -> NDArray[np.uint8]:
     where = affine() if where is None else where
-    return np.asarray(Image.open(io.BytesIO(preview_png(image, predicted, reference, where))))
+    png = preview_png(image, predicted, reference, where)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def mask(*boxes: tuple[slice, slice, slice]) -> NDArray[np.uint8]:

@@ -19,6 +19,11 @@ _LONGER_SIDE_PIXELS = 480
 # The reference's line is wider and below, so that both are seen where they coincide.
 _REFERENCE_PIXELS, _PREDICTION_PIXELS = 4, 2
 
+# One byte a pixel: greys, and the two colours in place of the two lightest.
+_GREYS = 254
+_REFERENCE, _PREDICTION = _GREYS, _GREYS + 1
+_PALETTE = [value for grey in range(_GREYS) for value in [grey] * 3] + [*REFERENCE_RGB, *PREDICTION_RGB]
+
 Labels = npt.NDArray[np.uint8]
 
 
@@ -45,16 +50,19 @@ def preview_png(
     rows_mm, columns_mm = (spacing_zyx[plane_axes[axis]] for axis in order)
     grey = _grey(plane(image_zyx))
     size = _pixels(grey.shape, rows_mm, columns_mm)
-    picture = np.stack([np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))] * 3, -1)
+    picture = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)).copy()
+    np.minimum(picture, _GREYS - 1, out=picture)
     for labels_zyx, colour, width in (
-        (reference_zyx, REFERENCE_RGB, _REFERENCE_PIXELS),
-        (predicted_zyx, PREDICTION_RGB, _PREDICTION_PIXELS),
+        (reference_zyx, _REFERENCE, _REFERENCE_PIXELS),
+        (predicted_zyx, _PREDICTION, _PREDICTION_PIXELS),
     ):
         if labels_zyx is not None:
             labels = Image.fromarray(np.ascontiguousarray(plane(labels_zyx), np.uint8))
             picture[_outline(np.asarray(labels.resize(size, Image.Resampling.NEAREST)), width)] = colour
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", optimize=True)
+    paletted = Image.fromarray(picture, "P")
+    paletted.putpalette(_PALETTE)
+    paletted.save(out, "PNG")
     return out.getvalue()
 
 
