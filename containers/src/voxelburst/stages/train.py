@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
+import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,31 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from .. import contract, host, model_card, model_folder, models, paths
-from ..contract import CurvePoint, EngineFile, Latency, ModelFolder, Plan, TrainCase, TrainResult, TrainTask
+from .. import contract, host, models, paths
+from ..contract import CurvePoint, Latency, TrainCase, TrainResult, TrainTask
 from ..errors import StageError, from_exception
-from ..loaders import Cases, LoaderOptions, Sampling, open_loader
+from ..kernels import fuse
+from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
 from ..stage import Stage
 from ..training import launch
 from ..training.budget import StepBudget
 from ..training.checkpoints import Checkpoints
+from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from ..training.loss import overlaps, segmentation_loss
+from ..training.memory import keep_freed_memory
+from ..training.publish import publish
+from ..training.strategy import strategy_of
 
 # nnU-Net v2's default trainer (recipe.md, 4).
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP_NORM = 0.01, 0.99, 3e-5, 12.0
 CURVE_POINTS = 100
-# Validation patches of the pseudo Dice, at so many of the curve's points.
+# Batches of validation patches for the pseudo Dice, at every tenth point of the curve.
 PSEUDO_DICE_EVERY, PSEUDO_DICE_BATCHES = 10, 2
+# What those cost in all, in steps: a forward pass is a third of one.
+PSEUDO_DICE_STEPS = CURVE_POINTS / PSEUDO_DICE_EVERY * PSEUDO_DICE_BATCHES / 3
 
 
 def run(task: TrainTask, stage: Stage) -> TrainResult | None:
@@ -47,54 +54,44 @@ def run(task: TrainTask, stage: Stage) -> TrainResult | None:
 
     Raises:
         StageError: ArraysMissing, GpuMissing, BatchTooSmall, LossNotFinite, CheckpointOfAnotherTraining and
-            what the models raise.
+            what the models and the strategy raise.
     """
     try:
         processes = launch.processes_of(task, os.environ)
         here = launch.launch_of(processes, launch.resource_config(), os.environ)
         if here.nodes * here.processes > 1 and not launch.under_torchrun():
-            launch.launch_ranks(here, _task_arguments())
+            # Under SageMaker the ranks read the task from the hyperparameters, as this process did.
+            launch.launch_ranks(here, sys.argv[2:])
             return None
-        return _train(task, stage)
+        me = launch.Rank.here()
+        with _StopAsked(me.rank) as stop:
+            return _train(task, stage, me, stop)
     except Exception as cause:
+        error = from_exception(cause)
+        launch.leave_error(error)
         if paths.in_training_job():
-            error = from_exception(cause)
             paths.write_failure(f"{error.code}: {error.message} What to do: {error.remedy}")
         raise
 
 
-def _train(task: TrainTask, stage: Stage) -> TrainResult | None:
-    # Where this process stands among the ranks, and on what it computes.
+def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> TrainResult | None:
+    # What this process computes on.
     began = time.monotonic()
-    rank, ranks, local_rank = (int(os.environ.get(n, d)) for n, d in _RANK_VARIABLES)
-    if task.gpus and not torch.cuda.is_available():
-        raise StageError(
-            "GpuMissing",
-            f"The plan trains on {task.gpus} GPUs; PyTorch sees none here.",
-            "Check the driver with `voxelburst doctor`, or plan again on this machine.",
-            got="0 GPUs",
-            allowed=f"{task.gpus} GPUs",
-        )
-    device = torch.device("cuda", local_rank) if task.gpus else torch.device("cpu")
+    device = _device(task, me.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        torch.set_num_threads(max(1, host.cpus() // ranks))
-    if ranks > 1:
+        torch.set_num_threads(max(1, host.cpus() // me.local_ranks))
+        keep_freed_memory()
+    if me.ranks > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     # The strategy: what it adds to the one before it.
     plan = stage.plan()
-    fallbacks: list[str] = []
-    precision = "fp32" if task.strategy == "fp32" else plan.precision
-    loader = "dali" if task.strategy in ("dali", "fused", "ddp") else "torch"
-    fused = task.strategy in ("fused", "ddp") and device.type == "cuda"
+    strategy = strategy_of(task.strategy, plan.precision, device)
+    layout = torch.channels_last_3d if strategy.channels_last else torch.contiguous_format
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    if loader == "dali" and device.type == "cpu":
-        fallbacks.append("There is no GPU: DALI's operators ran on the CPU.")
-    if task.strategy in ("fused", "ddp") and not fused:
-        fallbacks.append("There is no GPU: the norm and activation were PyTorch's own, not the fused kernel.")
 
     # Data.
     cases = stage.cases(TrainCase)
@@ -103,35 +100,50 @@ def _train(task: TrainTask, stage: Stage) -> TrainResult | None:
         for part in ("train", "validation")
     )
     sampling = Sampling.of(plan)
-    if sampling.batch < ranks:
+    if sampling.batch < me.ranks:
         raise StageError(
             "BatchTooSmall",
-            f"The plan's batch of {sampling.batch} cannot be shared by {ranks} processes.",
+            f"The plan's batch of {sampling.batch} cannot be shared by {me.ranks} processes.",
             "Set plan.batch in the recipe to at least the number of GPUs.",
             field="plan.batch",
             got=str(sampling.batch),
-            allowed=f"at least {ranks}",
+            allowed=f"at least {me.ranks}",
         )
-    positions = range(rank * sampling.batch // ranks, (rank + 1) * sampling.batch // ranks)
-    share = len(positions) * ranks / sampling.batch
+    positions = range(me.rank * sampling.batch // me.ranks, (me.rank + 1) * sampling.batch // me.ranks)
 
-    # Network, optimizer, and the checkpoint to go on from.
+    def batches(of: Cases, loader: str, step: int, which: range, *, augment: bool) -> Iterator[Batch]:
+        options = LoaderOptions(
+            first_step=step,
+            positions=which,
+            classes=plan.network.output_classes,
+            masked=[bool(n.masked) for n in plan.normalisation],
+            device=device,
+            workers=workers_of(device, me.local_ranks) if augment else 0,
+            augment=augment,
+        )
+        return open_loader(loader)(of, sampling, options)
+
+    # Network and optimizer.
     torch.manual_seed(plan.seed)
-    network: Any = models.build(plan.network).to(device)
-    if task.strategy in ("fused", "ddp"):
-        network = network.to(memory_format=torch.channels_last_3d)
-    if fused:
-        from ..kernels import fuse
-
+    network: Any = models.build(plan.network)
+    network.to(device=device, memory_format=layout)
+    if strategy.fused_norm:
         fuse(network)
+    step_network: Any = torch.compile(network, dynamic=False) if strategy.compiled else network
+    if me.ranks > 1:
+        step_network = nn.parallel.DistributedDataParallel(
+            step_network, device_ids=[device.index] if device.type == "cuda" else None
+        )
     optimizer = torch.optim.SGD(
         network.parameters(), LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True, fused=True
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    budget = StepBudget(plan.budget)
+    scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
+
+    # The checkpoint to go on from.
+    budget, clock = StepBudget(plan.budget), StepClock(device)
     checkpoints = Checkpoints(stage.artefacts, f"{task.output_prefix}checkpoints/")
-    first_step, trained_seconds, curve, latencies = 0, 0.0, [], []
-    state = checkpoints.newest(device)
+    first_step, curve = 0, []
+    state = checkpoints.newest()
     if state:
         if state["inputHash"] != task.input_hash:
             raise StageError(
@@ -145,43 +157,20 @@ def _train(task: TrainTask, stage: Stage) -> TrainResult | None:
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         budget.resume(state["totalSteps"])
-        first_step, trained_seconds = state["step"], state["trainedSeconds"]
+        first_step = state["step"]
+        clock.total, clock.measured = state["seconds"], state["stepSeconds"].tolist()
         curve = [contract.from_json(CurvePoint, point) for point in state["curve"]]
-    step_network: Any = network
-    if ranks > 1:
-        step_network = nn.parallel.DistributedDataParallel(
-            step_network, device_ids=[local_rank] if device.type == "cuda" else None, static_graph=True
-        )
-    if fused:
-        step_network = torch.compile(step_network, dynamic=False)
-    autocast_type = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-
-    def autocast() -> contextlib.AbstractContextManager[Any]:
-        if autocast_type is None:
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, autocast_type)
-
-    def batches(of: Cases, step: int, *, augment: bool, which: range, with_: str) -> Iterator[Any]:
-        options = LoaderOptions(
-            first_step=step,
-            positions=which,
-            classes=plan.network.output_classes,
-            masked=[bool(n.scheme == "zscore" and n.masked) for n in plan.normalisation],
-            device=device,
-            workers=workers_of(device, max(1, ranks)) if augment else 0,
-            augment=augment,
-        )
-        return open_loader(with_)(of, sampling, options)
+    del state
 
     def save(step: int) -> None:
-        if rank == 0:
+        if me.rank == 0:
             checkpoints.save(
-                step,
                 {
                     "inputHash": task.input_hash,
                     "step": step,
                     "totalSteps": budget.total,
-                    "trainedSeconds": trained_seconds,
+                    "seconds": clock.total,
+                    "stepSeconds": torch.tensor(clock.measured, dtype=torch.float64),
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "scaler": scaler.state_dict(),
@@ -189,33 +178,30 @@ def _train(task: TrainTask, stage: Stage) -> TrainResult | None:
                 },
             )
 
+    def autocast() -> contextlib.AbstractContextManager[Any]:
+        wanted = strategy.autocast_type
+        return torch.autocast(device.type, wanted) if wanted else contextlib.nullcontext()
+
     # The loop. Nothing in it waits for the GPU but the points of the curve.
     level_weights = supervision_weights(plan.network)
-    progress = stage.progress(budget.total or 0, "steps")
-    progress.update(first_step, "resumed from its checkpoint" if first_step else None, skipped=True)
-    source = batches(train_cases, first_step, augment=True, which=positions, with_=loader)
-    loss_sum, loss_steps = torch.zeros((), device=device), 0
-    last_save = time.monotonic()
-    step, seconds_before = first_step, trained_seconds
+    share = len(positions) * me.ranks / sampling.batch
+    progress = stage.progress(budget.total or budget.guess(0, 1.0), "steps")
+    progress.update(first_step, f"resumed from step {first_step}" if first_step else None, skipped=True)
+    source = batches(train_cases, strategy.loader, first_step, positions, augment=True)
+    losses: list[torch.Tensor] = []
+    step, last_save = first_step, time.monotonic()
     step_network.train()
     busy = GpuBusy(device)
     with busy:
+        clock.start()
         while budget.total is None or step < budget.total:
-            step_began = time.monotonic()
             for group in optimizer.param_groups:
                 group["lr"] = budget.learning_rate(step, LEARNING_RATE)
             batch = next(source)
-            image_ncdhw = batch.image_ncdhw
-            if task.strategy in ("fused", "ddp"):
-                image_ncdhw = image_ncdhw.contiguous(memory_format=torch.channels_last_3d)
             with autocast():
-                logits = step_network(image_ncdhw)
+                logits = step_network(batch.image_ncdhw.contiguous(memory_format=layout))
             loss = segmentation_loss(
-                logits if isinstance(logits, tuple) else (logits,),
-                batch.label_ndhw,
-                level_weights,
-                batch_dice=plan.batch_dice,
-                share=share,
+                logits, batch.label_ndhw, level_weights, batch_dice=plan.batch_dice, share=share
             )
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
@@ -223,20 +209,20 @@ def _train(task: TrainTask, stage: Stage) -> TrainResult | None:
             nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
             scaler.step(optimizer)
             scaler.update()
-            loss_sum += loss.detach()
-            loss_steps += 1
-            if budget.total is None and device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds = time.monotonic() - step_began
+            losses.append(loss.detach())
             step += 1
-            trained_seconds += seconds
-            latencies.append(seconds)
-            if budget.total is None and budget.observe(step - 1, seconds, time.monotonic() - began):
-                budget.total = _agreed(budget.total, device)
-                progress.total = budget.total
+            clock.step()
+
+            if budget.total is None:  # until the minutes are steps, each is timed
+                elapsed = time.monotonic() - began
+                seconds = clock.collect()[-1]
+                total = budget.observe(step - 1, seconds, elapsed, pauses=PSEUDO_DICE_STEPS)
+                budget.total = _agreed(total, device)
+                progress.total = budget.total or budget.guess(step, elapsed)
             point_every = max(1, (budget.total or 10 * CURVE_POINTS) // CURVE_POINTS)
             if step % point_every == 0 or step == budget.total:
-                mean_loss = _mean_over_ranks(loss_sum / loss_steps).item()
+                clock.collect()
+                mean_loss, losses = _mean_over_ranks(torch.stack(losses).mean()), []
                 if not np.isfinite(mean_loss):
                     raise StageError(
                         "LossNotFinite",
@@ -245,85 +231,119 @@ def _train(task: TrainTask, stage: Stage) -> TrainResult | None:
                         got=str(mean_loss),
                         allowed="a finite number",
                     )
-                loss_sum, loss_steps = torch.zeros((), device=device), 0
                 pseudo = None
-                if (step // point_every) % PSEUDO_DICE_EVERY == 0 or step == budget.total:
-                    source_of_validation = batches(
-                        validation_cases, step, augment=False, which=range(sampling.batch), with_="torch"
-                    )
-                    pseudo = _pseudo_dice(network, source_of_validation, autocast) if rank == 0 else None
+                if me.rank == 0 and (step // point_every % PSEUDO_DICE_EVERY == 0 or step == budget.total):
+                    whole = range(sampling.batch)
+                    unseen = batches(validation_cases, "torch", step, whole, augment=False)
+                    pseudo = _pseudo_dice(network, unseen, layout, autocast)
                 curve.append(
                     CurvePoint(
                         step=step,
-                        seconds=round(trained_seconds, 3),
+                        seconds=round(clock.total, 3),
                         loss=mean_loss,
                         learning_rate=budget.learning_rate(step - 1, LEARNING_RATE),
                         pseudo_dice=pseudo,
                     )
                 )
-                progress.update(step, f"loss {mean_loss:.3f}" + (f", Dice {pseudo:.3f}" if pseudo else ""))
-            elif budget.total is not None:
+                dice = "" if pseudo is None else f", Dice {pseudo:.3f}"
+                progress.update(step, f"loss {mean_loss:.3f}{dice}")
+                clock.start()
+            else:
                 progress.update(step)
-            if time.monotonic() - last_save > 60 * task.checkpoint_minutes:
+            if stop.asked or time.monotonic() - last_save > 60 * task.checkpoint_minutes:
+                clock.collect()
                 save(step)
                 last_save = time.monotonic()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+                stop.obey()
+                clock.start()
+        clock.collect()
     save(step)
-    if ranks > 1:
+    if me.ranks > 1:
         dist.barrier()
         dist.destroy_process_group()
-    if rank != 0:
+    if me.rank != 0:
         return None
 
     # The final checkpoint is the model, not the best on the validation fold.
-    weights_sha256 = _publish(task, stage, plan, network)
-    measured = np.array(latencies[min(len(latencies) // 2, WARM_UP) :] or [0.0])
-    patches_per_second = sampling.batch / float(measured.mean()) if measured.mean() > 0 else 0.0
+    precision = strategy.precision
+    weights_sha256 = publish(stage.artefacts, task, plan, network, steps=step, precision=precision)
+    measured = np.array(clock.measured)  # empty where all steps were warm-up: then there is no rate
+    patches_per_second = sampling.batch / float(measured.mean()) if len(measured) else 0.0
     patch_voxels, median_voxels = (float(np.prod(x)) for x in (plan.patch, plan.median_shape_zyx))
+    p50, p95 = np.quantile(measured, [0.5, 0.95]) if len(measured) else (0.0, 0.0)
     return stage.result(
         TrainResult,
         fold=task.fold,
         strategy=task.strategy,
         precision=precision,
-        loader=loader,
+        loader=strategy.loader,
         batch=sampling.batch,
         steps=step,
         resumed_from_step=first_step,
-        train_seconds=round(trained_seconds - seconds_before, 3),
+        train_seconds=round(float(measured.sum()), 3),
         patches_per_second=round(patches_per_second, 3),
         volumes_per_second=round(patches_per_second * patch_voxels / median_voxels, 3),
-        step_latency=Latency(
-            p50_ms=round(1000 * float(np.quantile(measured, 0.5)), 3),
-            p95_ms=round(1000 * float(np.quantile(measured, 0.95)), 3),
-        ),
+        step_latency=Latency(p50_ms=round(1000 * float(p50), 3), p95_ms=round(1000 * float(p95), 3)),
         gpu_busy_percent=busy.percent,
         curve=curve,
         model_prefix=task.output_prefix,
         weights_sha256=weights_sha256,
         parameters=models.parameter_count(network),
         host=host.describe(
-            _PACKAGES[loader], gpus=ranks if device.type == "cuda" else 0, fallbacks=fallbacks
+            _PACKAGES[strategy.loader],
+            gpus=me.ranks if device.type == "cuda" else 0,
+            fallbacks=strategy.fallbacks,
         ),
     )
 
 
-WARM_UP = 10  # steps that no rate is taken from
-_RANK_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 _PACKAGES = {
     "torch": ("torch", "monai", "numpy"),
     "dali": ("torch", "monai", "numpy", "nvidia-dali-cuda130"),
 }
 
 
-def _task_arguments() -> list[str]:
-    """Under SageMaker the ranks read the task from the hyperparameters, as this process did."""
-    import sys
+class _StopAsked:
+    """SIGTERM: somebody wants the machine back. The step ends, and a checkpoint is written.
 
-    return sys.argv[2:]
+    Ranks but the first go on until it is gone: they would leave it waiting for them in the middle of a step.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.asked = False
+        self._rank = rank
+        self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def __enter__(self) -> _StopAsked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = self._rank == 0
+
+    def obey(self) -> None:
+        if self.asked:
+            print("stopped by SIGTERM; the checkpoint is written", file=sys.stderr, flush=True)
+            sys.exit(128 + signal.SIGTERM)
 
 
-def _file_of(stage: Stage, cases: list[TrainCase]) -> Any:
+def _device(task: TrainTask, local_rank: int) -> torch.device:
+    if not task.gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise StageError(
+            "GpuMissing",
+            f"The plan trains on {task.gpus} GPUs; PyTorch sees none here.",
+            "Check the driver with `voxelburst doctor`, or plan again on this machine.",
+            got="0 GPUs",
+            allowed=f"{task.gpus} GPUs",
+        )
+    return torch.device("cuda", local_rank)
+
+
+def _file_of(stage: Stage, cases: list[TrainCase]) -> Callable[[str, str], Path]:
     """A path to a file of a case's arrays: in SageMaker's channel `arrays` where there is one."""
     prefixes = {case.case_id: case.arrays_prefix for case in cases}
 
@@ -337,74 +357,38 @@ def _file_of(stage: Stage, cases: list[TrainCase]) -> Any:
     return file_of
 
 
-def _agreed(steps: int | None, device: torch.device) -> int:
+def _agreed(steps: int | None, device: torch.device) -> int | None:
     """The first rank's number of steps: clocks differ between ranks, the schedule must not."""
-    value = torch.tensor([steps or 0], device=device)
-    if dist.is_initialized():
-        dist.broadcast(value, 0)
-    return int(value.item())
+    if not dist.is_initialized():
+        return steps
+    value = torch.tensor([-1 if steps is None else steps], device=device)
+    dist.broadcast(value, 0)
+    agreed = int(value.item())
+    return None if agreed < 0 else agreed
 
 
-def _mean_over_ranks(value: torch.Tensor) -> torch.Tensor:
+def _mean_over_ranks(value: torch.Tensor) -> float:
     if dist.is_initialized():
         dist.all_reduce(value)
         value = value / dist.get_world_size()
-    return value
+    return float(value.item())
 
 
 @torch.no_grad()
-def _pseudo_dice(network: nn.Module, source: Iterator[Any], autocast: Any) -> float | None:
+def _pseudo_dice(
+    network: nn.Module,
+    source: Iterator[Batch],
+    layout: torch.memory_format,
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]],
+) -> float | None:
     """Hard Dice pooled over some validation patches, mean of the classes seen: a monitor, not a score."""
     network.eval()
-    total: torch.Tensor | None = None
+    total: Any = 0
     for _ in range(PSEUDO_DICE_BATCHES):
         batch = next(source)
         with autocast():
-            logits_nkdhw = network(batch.image_ncdhw)
-        found = overlaps(logits_nkdhw.float(), batch.label_ndhw)
-        total = found if total is None else total + found
+            logits_nkdhw = network(batch.image_ncdhw.contiguous(memory_format=layout))
+        total = total + overlaps(logits_nkdhw.float(), batch.label_ndhw)
     network.train()
-    if total is None:
-        return None
     seen = total[1] > 0
     return float((total[0][seen] / total[1][seen]).mean()) if seen.any() else None
-
-
-def _publish(task: TrainTask, stage: Stage, plan: Plan, network: nn.Module) -> str:
-    """Weights, model.json, licence: in the artefacts, and in SageMaker's model folder where there is one."""
-    with tempfile.TemporaryDirectory(prefix="voxelburst-train-") as temporary:
-        folder = Path(temporary)
-        models.save_weights(network, folder / models.WEIGHTS_FILE)
-        (folder / "plan.json").write_bytes(stage.artefacts.read(task.plan_key))
-        (folder / "LICENSE").write_text(model_card.licence(plan))
-        names = sorted(path.name for path in folder.iterdir())
-        document = ModelFolder(
-            name=f"{task.dataset}-{task.fold}-{task.strategy}",
-            version=task.version,
-            run_id=task.run_id,
-            fold=task.fold,
-            strategy=task.strategy,
-            channels=plan.dataset.channels,
-            labels=plan.dataset.labels,
-            network=plan.network,
-            normalisation=plan.normalisation,
-            transpose=plan.transpose,
-            spacing_mm_zyx=plan.spacing_mm_zyx,
-            patch=plan.patch,
-            infer=plan.infer,
-            engines=[EngineFile(engine="torch", precision="fp32")],
-            files=model_folder.checksums(folder, names),
-        )
-        if paths.in_training_job():
-            shutil.copytree(folder, paths.model(), dirs_exist_ok=True)
-            (paths.model() / model_folder.MODEL_FILE).write_text(_json(document))
-        for name in names:
-            stage.artefacts.upload(folder / name, f"{task.output_prefix}{name}")
-        stage.artefacts.write(f"{task.output_prefix}{model_folder.MODEL_FILE}", _json(document))
-        return document.files[models.WEIGHTS_FILE]
-
-
-def _json(document: ModelFolder) -> str:
-    import json
-
-    return json.dumps(contract.to_json(document), indent=1) + "\n"

@@ -8,8 +8,10 @@ from ..contract import Budget
 
 WARM_UP_STEPS = 3  # allocators, cuDNN's search, compilation: not what a step costs
 TIMED_STEPS = 12
-TIMED_SECONDS = 5.0  # on a GPU twelve steps are over before its clocks have settled
-RESERVE_SECONDS = 3.0  # the last checkpoint and the model folder
+TIMED_SHARE = 0.05  # of the minutes, at least these seconds: a few steps on a shared machine mislead
+TIMED_SECONDS = 5.0
+LATEST_SHARE = 0.2  # a budget of seconds must not be spent on timing alone
+RESERVE_SECONDS = 3.0  # checkpoints and the model folder
 POWER = 0.9
 
 
@@ -22,7 +24,7 @@ class StepBudget:
 
     def __init__(self, budget: Budget) -> None:
         self.total = budget.steps
-        self._minutes = budget.minutes
+        self._budget_seconds = 60 * (budget.minutes or 0)
         self._timed_seconds = 0.0
         self._timed_steps = 0
 
@@ -30,22 +32,26 @@ class StepBudget:
         if total is not None:
             self.total = total
 
-    def observe(self, step: int, seconds: float, elapsed: float) -> bool:
-        """Takes the time of a finished step (the first is 0); True when it made the number of steps known.
+    def observe(self, step: int, seconds: float, elapsed: float, *, pauses: float = 0.0) -> int | None:
+        """Takes the time of a finished step (the first is 0); the number of steps, when it is known by now.
 
-        elapsed: seconds since the training's process began to train, set-up of the loader included.
+        elapsed: seconds since the stage began. pauses: what else will take time, in steps' worth.
         """
-        if self.total is not None or step < WARM_UP_STEPS:
-            return False
+        if step < WARM_UP_STEPS:
+            return None
         self._timed_steps += 1
         self._timed_seconds += seconds
-        enough = self._timed_steps >= TIMED_STEPS and self._timed_seconds >= TIMED_SECONDS
-        # A budget of seconds must not be spent on timing alone.
-        if not enough and elapsed < 0.2 * 60 * (self._minutes or 0):
-            return False
-        left = 60 * (self._minutes or 0) - elapsed - RESERVE_SECONDS
-        self.total = step + 1 + max(0, math.floor(left / (self._timed_seconds / self._timed_steps)))
-        return True
+        wanted = max(TIMED_SECONDS, TIMED_SHARE * self._budget_seconds)
+        enough = self._timed_steps >= TIMED_STEPS and self._timed_seconds >= wanted
+        if not enough and elapsed < LATEST_SHARE * self._budget_seconds:
+            return None
+        left = self._budget_seconds - elapsed - RESERVE_SECONDS
+        more = left / (self._timed_seconds / self._timed_steps) - pauses
+        return step + 1 + max(0, math.floor(more))
+
+    def guess(self, step: int, elapsed: float) -> int:
+        """Steps of a budget in minutes at the pace so far, for a progress bar alone."""
+        return max(step + 1, round(step * self._budget_seconds / max(elapsed, 1e-3)))
 
     def learning_rate(self, step: int, initial: float) -> float:
         """nnU-Net's polynomial schedule, per step: from `initial` to zero over the budget."""

@@ -6,9 +6,9 @@ the artefacts, below the training's output.
 
 from __future__ import annotations
 
+import io
 import os
-import re
-import tempfile
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,64 +18,84 @@ from .. import paths
 from ..errors import StageError
 from ..storage import Store
 
-_NAME = re.compile(r"^step-(\d{9})\.pt$")
+# Written in turn: one is whole whatever happens to the other, and a bucket does not fill with old ones.
+SLOTS = ("checkpoint-0.pt", "checkpoint-1.pt")
 
 
 class Checkpoints:
-    """Two are kept: if the machine goes while one is written, the one before it is whole."""
-
-    KEPT = 2
+    """States of a training in two slots."""
 
     def __init__(self, artefacts: Store, prefix: str) -> None:
         """prefix: checkpoints/ of the training's output, used where there is no SageMaker."""
         self._store = None if paths.in_training_job() or artefacts.is_local else artefacts
         self._prefix = prefix
-        if paths.in_training_job():
-            self._folder = paths.checkpoints()
-        elif artefacts.is_local:
-            self._folder = artefacts.local(prefix)
-        else:
-            self._folder = Path(tempfile.gettempdir()) / f"voxelburst-checkpoints-{os.getpid()}"
+        self._folder = paths.checkpoints() if paths.in_training_job() else artefacts.local(prefix)
+        self._next = 0
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes the state after so many steps; a name that exists is whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"step-{step:09d}.pt"
-        staged = self._folder / f".{name}.{os.getpid()}"
-        try:
-            with staged.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            staged.replace(self._folder / name)
-        finally:
-            staged.unlink(missing_ok=True)
-        if self._store:
-            self._store.upload(self._folder / name, f"{self._prefix}{name}")
-        for old in self._names()[: -self.KEPT]:
-            (self._folder / old).unlink(missing_ok=True)
-
-    def newest(self, device: torch.device) -> dict[str, Any] | None:
-        """The state to go on from, read without running code from it; None at the start.
+    def save(self, state: dict[str, Any]) -> None:
+        """Writes a state into the slot of the older one, which is replaced at once or not at all.
 
         Raises:
-            StageError: CheckpointUnreadable, naming its step.
+            OSError: the disk is full.
         """
-        names = self._names()
+        buffer = io.BytesIO()
+        torch.save(state, buffer)  # straight to a file, it would hide the system's error
+        body = buffer.getbuffer()
+        name = SLOTS[self._next]
         if self._store:
-            names = sorted(n for n in self._store.names(self._prefix) if _NAME.match(n))
-        if not names:
-            return None
-        path = self._store.local(f"{self._prefix}{names[-1]}") if self._store else self._folder / names[-1]
-        try:
-            return torch.load(path, map_location=device, weights_only=True)
-        except Exception as cause:
+            self._store.write(f"{self._prefix}{name}", bytes(body))
+        else:
+            _replace(self._folder / name, body)
+        self._next = 1 - self._next
+
+    def newest(self) -> dict[str, Any] | None:
+        """The state to go on from, on the CPU, read without running code from it; None at the start.
+
+        Raises:
+            StageError: CheckpointUnreadable, when there are some and none can be read.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        damaged = []
+        for slot, name in enumerate(SLOTS):
+            body = self._read(name)
+            if body is None:
+                continue
+            try:
+                found[slot] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+            except Exception as cause:
+                damaged.append(name)
+                print(
+                    f"{name} cannot be read ({type(cause).__name__}): the other one is tried", file=sys.stderr
+                )
+        if not found:
+            if not damaged:
+                return None
             raise StageError(
                 "CheckpointUnreadable",
-                f"The checkpoint {names[-1]} cannot be read.",
-                "Delete it from the training's checkpoints: the one before it is taken.",
-                got=names[-1],
-            ) from cause
+                "No checkpoint of this training can be read.",
+                "Delete the checkpoints below the training's output and resume the run: it starts again.",
+                got=", ".join(damaged),
+            )
+        newest = max(found, key=lambda slot: found[slot]["step"])
+        self._next = 1 - newest
+        return found[newest]
 
-    def _names(self) -> list[str]:
-        return sorted(p.name for p in self._folder.glob("step-*.pt") if _NAME.match(p.name))
+    def _read(self, name: str) -> bytes | None:
+        if self._store:
+            key = f"{self._prefix}{name}"
+            return self._store.read(key) if self._store.exists(key) else None
+        path = self._folder / name
+        return path.read_bytes() if path.exists() else None
+
+
+def _replace(path: Path, body: memoryview) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with staged.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)

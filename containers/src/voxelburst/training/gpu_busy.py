@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from types import TracebackType
 
 import torch
 
-_SECONDS_BETWEEN = 0.5
+_SECONDS_BETWEEN = 0.25
 
 
 class GpuBusy:
@@ -33,12 +34,39 @@ class GpuBusy:
             self._thread.join()
 
     def _sample(self) -> None:
+        try:
+            gpu = _Nvml(self._device)
+        except (OSError, RuntimeError):  # no driver library, or one that refuses: not measured
+            return
         while not self._stop.wait(_SECONDS_BETWEEN):
-            try:
-                self._samples.append(torch.cuda.utilization(self._device))
-            except Exception:  # no NVML binding, or a driver that refuses: not measured
+            value = gpu.busy_percent()
+            if value is None:
                 return
+            self._samples.append(value)
 
     @property
     def percent(self) -> float | None:
         return round(sum(self._samples) / len(self._samples), 1) if self._samples else None
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+
+
+class _Nvml:
+    """The driver's own library: torch.cuda.utilization needs a Python package for it that PyTorch lacks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._library = ctypes.CDLL("libnvidia-ml.so.1")
+        self._handle = ctypes.c_void_p()
+        # By UUID: NVML counts all GPUs, CUDA_VISIBLE_DEVICES hides some from PyTorch.
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
+        if self._library.nvmlInit_v2() != 0:
+            raise RuntimeError("NVML does not start")
+        if self._library.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(self._handle)) != 0:
+            raise RuntimeError("NVML does not know this GPU")
+
+    def busy_percent(self) -> int | None:
+        found = _Utilization()
+        code = self._library.nvmlDeviceGetUtilizationRates(self._handle, ctypes.byref(found))
+        return int(found.gpu) if code == 0 else None

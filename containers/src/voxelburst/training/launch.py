@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .. import paths
@@ -17,6 +20,7 @@ from ..errors import StageError
 
 PORT = 29500
 _RESOLVE_SECONDS = 300.0
+_ERRORS_VARIABLE = "VOXELBURST_RANK_ERRORS"
 
 
 @frozen
@@ -28,13 +32,13 @@ class Launch:
     processes: int
     main_address: str
 
-    def arguments(self) -> list[str]:
+    def arguments(self, port: int = PORT) -> list[str]:
         return [
             f"--nnodes={self.nodes}",
             f"--nproc_per_node={self.processes}",
             f"--node_rank={self.node_rank}",
             f"--master_addr={self.main_address}",
-            f"--master_port={os.environ.get('VOXELBURST_MAIN_PORT', PORT)}",
+            f"--master_port={port}",
             # A lost rank ends the training: the service starts it again, and it resumes from its checkpoint.
             "--max_restarts=0",
         ]
@@ -65,7 +69,9 @@ def launch_of(processes: int, resource_config: Mapping[str, Any], environment: M
                 allowed=", ".join(hosts),
             )
         rank = hosts.index(current)
-        return Launch(nodes=len(hosts), node_rank=rank, processes=processes, main_address=hosts[0])
+        # One host's name need not resolve: the local engine's does not.
+        main = hosts[0] if len(hosts) > 1 else "127.0.0.1"
+        return Launch(nodes=len(hosts), node_rank=rank, processes=processes, main_address=main)
     nodes = int(environment.get("AWS_BATCH_JOB_NUM_NODES", "1"))
     if nodes == 1:
         return Launch(nodes=1, node_rank=0, processes=processes, main_address="127.0.0.1")
@@ -90,25 +96,72 @@ def processes_of(task: TrainTask, environment: Mapping[str, str]) -> int:
     return int(environment.get("VOXELBURST_DDP_PROCESSES", "1")) if task.strategy == "ddp" else 1
 
 
-def launch_ranks(launch: Launch, task_uri_arguments: list[str]) -> None:
-    """Starts the ranks of this host by torchrun and waits for them.
+def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
+    """Starts the ranks of this host by torchrun and waits for them. SIGTERM is passed on to them.
 
     Raises:
-        StageError: TrainingRankFailed; the rank's own error document says why.
+        StageError: that of the rank that failed first; TrainingRankFailed when it left none.
     """
     if launch.main_address != "127.0.0.1" and launch.node_rank > 0:
         _wait_for(launch.main_address)
-    command = [sys.executable, "-m", "torch.distributed.run", *launch.arguments()]
-    code = subprocess.run(
-        [*command, "-m", "voxelburst", "train", *task_uri_arguments], check=False
-    ).returncode
-    if code != 0:
-        raise StageError(
-            "TrainingRankFailed",
-            f"A process of the distributed training ended with exit code {code}.",
-            "Read the first error in the stage's log, remove its cause and resume the run.",
-            got=str(code),
+    # On one host two trainings may run at a time: each has a port of its own.
+    port = PORT if launch.nodes > 1 else _free_port()
+    command = [sys.executable, "-m", "torch.distributed.run", *launch.arguments(port)]
+    with tempfile.TemporaryDirectory(prefix="voxelburst-ranks-") as errors:
+        process = subprocess.Popen(
+            [*command, "-m", "voxelburst", "train", *task_arguments],
+            env={**os.environ, _ERRORS_VARIABLE: errors},
         )
+        stopped = False
+
+        def pass_on(number: int, _: Any) -> None:
+            nonlocal stopped
+            stopped = True
+            process.send_signal(number)
+
+        before = signal.signal(signal.SIGTERM, pass_on)
+        try:
+            code = process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if code == 0:
+            return
+        if stopped:
+            sys.exit(128 + signal.SIGTERM)
+        for path in sorted(Path(errors).iterdir()):
+            raise _from_document(json.loads(path.read_text()))
+    raise StageError(
+        "TrainingRankFailed",
+        f"A process of the distributed training ended with exit code {code} and left no error.",
+        "Read the end of the stage's log, remove the cause and resume the run.",
+        got=str(code),
+    )
+
+
+def leave_error(error: StageError) -> None:
+    """In a rank: what went wrong, for the process that started it. The first to leave one is the cause."""
+    folder = os.environ.get(_ERRORS_VARIABLE)
+    if folder and under_torchrun():
+        name = f"{time.time_ns():020d}-{os.environ.get('RANK', '0')}.json"
+        (Path(folder) / name).write_text(json.dumps(error.to_document()))
+
+
+def _from_document(document: dict[str, Any]) -> StageError:
+    return StageError(
+        document["code"],
+        document["message"],
+        document["remedy"],
+        field=document.get("field"),
+        got=document.get("got"),
+        allowed=document.get("allowed"),
+        case_id=document.get("caseId"),
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_for(address: str) -> None:
@@ -131,6 +184,22 @@ def _wait_for(address: str) -> None:
 
 def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@frozen
+class Rank:
+    """Where this process stands among all ranks, and among those of its host."""
+
+    rank: int
+    ranks: int
+    local_rank: int
+    local_ranks: int
+
+    @classmethod
+    def here(cls) -> Rank:
+        names = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+        rank, ranks, local_rank, local_ranks = (int(os.environ.get(*name)) for name in names)
+        return cls(rank=rank, ranks=ranks, local_rank=local_rank, local_ranks=local_ranks)
 
 
 def resource_config() -> dict[str, Any]:
