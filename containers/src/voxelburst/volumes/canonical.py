@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from ..contract import CaseRecord
 from ..storage import Store
-from .geometry import Affine, spacing_xyz
+from .geometry import Affine, corner_shift_voxels, spacing_xyz
 from .nifti import read_nifti
 from .volume import Volume
 
 _CHUNK_BYTES = 4 << 20
 # Level 1 takes a third of level 6's time for a tenth more bytes.
 _GZIP_LEVEL = 1
+_QFORM_TOLERANCE_VOXELS = 0.005
 
 
 def write_canonical(path: Path, volume: Volume) -> str:
@@ -79,9 +80,12 @@ def _header_bytes(volume: Volume) -> bytes:
     header.set_data_dtype(volume.voxels_zyx.dtype)
     header.set_zooms(spacing_xyz(volume.affine))
     header.set_xyzt_units("mm")
-    # Both forms: readers differ in which one they look at. A qform cannot hold shears below the tolerance.
     header.set_sform(volume.affine, code=1)
+    # Both forms, as readers differ in which one they look at, unless a quaternion cannot say what the sform
+    # says: it has no shears, and is coarse near rotations by 180 degrees.
     header.set_qform(volume.affine, code=1)
+    if corner_shift_voxels(volume.affine, header.get_qform(), volume.shape_xyz) > _QFORM_TOLERANCE_VOXELS:
+        header["qform_code"] = 0
     header["magic"] = b"n+1"
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = 1, 0

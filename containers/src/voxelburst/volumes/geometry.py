@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from nibabel.quaternions import mat2quat
 from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
@@ -16,6 +17,8 @@ Affine = NDArray[np.float64]
 TOLERANCE_VOXELS = 0.01
 # Tolerance of |R'R - 1|: direction cosines are written with as few as four digits.
 TOLERANCE_ORTHONORMAL = 1e-3
+# Of a NIfTI quaternion's b, c and d: a few times float32's rounding.
+_TOLERANCE_QUATERNION = 5e-7
 
 
 def spacing_xyz(affine: Affine) -> tuple[float, float, float]:
@@ -46,3 +49,26 @@ def orthonormal_error(affine: Affine) -> float:
     """The largest element of |R'R - 1|, R being the axes at unit length; 0 for perpendicular axes."""
     axes = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+
+def with_rotation_of(sform: Affine, qform: Affine) -> Affine:
+    """The qform with the sform's axes, where a header's quaternion cannot tell the two apart; else unchanged.
+
+    A header keeps b, c and d in float32 and leaves a = sqrt(1 - b*b - c*c - d*d) to the reader: near a half
+    turn (every LPS image) rounding alone turns the axes by up to a thousandth, half a voxel at 512.
+    """
+    (axes_s, b_s), (axes_q, b_q) = _rotation(sform), _rotation(qform)
+    same = min(np.abs(b_s - sign * b_q).max() for sign in (1, -1)) <= _TOLERANCE_QUATERNION
+    handed = np.linalg.det(axes_s) * np.linalg.det(axes_q) > 0
+    if not (same and handed):
+        return qform
+    result = qform.copy()
+    result[:3, :3] = axes_s * np.sqrt((qform[:3, :3] ** 2).sum(axis=0))
+    return result
+
+
+def _rotation(affine: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(unit axes, quaternion b c d) as NIfTI defines them: of a left-handed grid with its z axis turned."""
+    axes = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    proper = axes * [1, 1, np.sign(np.linalg.det(axes))]
+    return axes, mat2quat(proper)[1:]

@@ -214,7 +214,8 @@ def _affine(header: Nifti1Header, shape_xyz: tuple[int, int, int]) -> tuple[Affi
     affine = np.asarray(affine, dtype=np.float64)
     check_affine(affine)
     if sform is not None and qform is not None:
-        shift = geometry.corner_shift_voxels(affine, np.asarray(qform, dtype=np.float64), shape_xyz)
+        qform = geometry.with_rotation_of(affine, np.asarray(qform, dtype=np.float64))
+        shift = geometry.corner_shift_voxels(affine, qform, shape_xyz)
         if not shift <= geometry.TOLERANCE_VOXELS:
             raise Refusal(
                 "SformQformDisagree",
