@@ -164,3 +164,19 @@ def test_the_contract_takes_the_folder_as_it_is_written(compiled: TrainedDataset
     document = compiled.store.read_json(f"{engine_prefix('onnxruntime')}model.json")
     assert contract.to_json(contract.parse(ModelFolder, document, "model.json")) == document
     assert np.isclose(document["infer"]["nsdToleranceMm"], 1)
+
+
+def test_a_folder_in_a_store_that_is_no_disk_is_fetched_whole(
+    compiled: TrainedDataset, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from voxelburst.storage import Store
+
+    monkeypatch.setenv("VOXELBURST_SCRATCH", str(tmp_path / "scratch"))
+    prefix = engine_prefix("onnxruntime")
+    store = Store("memory://bucket/artefacts/")
+    for name in compiled.store.names(prefix):
+        store.write(f"{prefix}{name}", compiled.store.read(f"{prefix}{name}"))
+    into = tmp_path / "model"
+    into.mkdir()
+    folder = model_folder.fetch(store, prefix, into)
+    assert model_folder.read(folder) == model_folder.read(compiled.store.local(prefix))

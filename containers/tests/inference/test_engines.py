@@ -209,6 +209,25 @@ def test_a_damaged_onnx_file_is_refused(folder: Path, tmp_path: Path) -> None:
     assert refused.value.code == "EngineFileMissing"
 
 
+def test_a_small_gpu_gets_fewer_windows_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from voxelburst.engines.engine import windows_a_call
+
+    def called(gib: float, patch=(128, 128, 128), width: int = 32) -> int:
+        memory = SimpleNamespace(total_memory=int(gib * 2**30))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
+        network = SimpleNamespace(features=[width])
+        return windows_a_call(SimpleNamespace(patch=patch, network=network), GPU)
+
+    assert called(80) == 8
+    assert called(8) == 2
+    assert called(1) == 1
+    assert called(80, (40, 56, 40)) == 64
+    assert called(80, (256, 256, 256)) == 1
+    assert windows_a_call(SimpleNamespace(patch=(8, 8, 8), network=None), CPU) == 1
+
+
 def test_threads_are_those_that_the_process_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     from voxelburst import host
     from voxelburst.engines.engine import threads

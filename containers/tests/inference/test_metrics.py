@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,3 +203,39 @@ def test_voxels_are_counted_alike_whatever_is_counted_at_once(maps, at_once) -> 
         assert (confusion(reference, predicted, 3) == expected).all()
     finally:
         overlap._VOXELS_AT_ONCE = before
+
+
+def test_scoring_a_mask_of_noise_keeps_to_a_bounded_memory() -> None:
+    """What an untrained network gives: nearly every voxel is surface."""
+    program = """
+import re
+from pathlib import Path
+import numpy as np
+from voxelburst.contract import Label
+from voxelburst.metrics import score_case, surfaces
+surfaces._POINTS_AT_ONCE = 50_000  # what is taken at once is small beside the volume, as in a large one
+# ru_maxrss would be that of the process which started this one.
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+rng = np.random.default_rng(0)
+labels = [Label(value=v, name=str(v)) for v in range(3)]
+small = np.zeros((8, 8, 8), np.uint8)
+small[2:5, 2:5, 2:5] = 1
+score_case(small, small, labels, (1.0, 1.0, 1.0), 1.0, 1)
+predicted = rng.integers(0, 3, (120, 160, 160), np.uint8)
+reference = np.zeros_like(predicted)
+reference[40:70, 60:120, 50:110] = 1
+reference[80:100, 60:100, 50:90] = 2
+before = peak()
+score_case(predicted, reference, labels, (1.0, 0.8, 0.8), 1.0, 1)
+print((peak() - before) * 2**10 / predicted.size)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    bytes_a_voxel = float(ended.stdout)
+    assert 0 < bytes_a_voxel < 45

@@ -19,6 +19,8 @@ from ..errors import StageError
 # performance.md: eight windows of 128^3 saturate an H100; smaller ones go together to as many voxels.
 _GPU_VOXELS_A_CALL = 8 * 128**3
 _GPU_WINDOWS_A_CALL = 64
+# Feature maps of the finest level alive at once: skip, its concatenation, a convolution's in and out.
+_FINEST_MAPS_ALIVE = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +85,18 @@ def threads() -> int:
     return min(int(wanted), host.cpus()) if wanted.isdigit() and int(wanted) > 0 else host.cpus()
 
 
-def windows_a_call(patch: Zyx, where: torch.device) -> int:
-    """Windows that one call of a model should take.
+def windows_a_call(site: Site, where: torch.device) -> int:
+    """Windows that one call of a model should take, as far as half of a GPU's memory lasts.
 
     On the CPU one window fills the cores already, and a second one its caches.
     """
     if where.type != "cuda":
         return 1
-    d, h, w = patch
-    return max(1, min(_GPU_WINDOWS_A_CALL, _GPU_VOXELS_A_CALL // (d * h * w)))
+    d, h, w = site.patch
+    voxels = d * h * w
+    bytes_a_window = 4 * _FINEST_MAPS_ALIVE * site.network.features[0] * voxels
+    fitting = torch.cuda.get_device_properties(where).total_memory // 2 // bytes_a_window
+    return max(1, min(_GPU_WINDOWS_A_CALL, _GPU_VOXELS_A_CALL // voxels, fitting))
 
 
 def engine_file(folder: Path, entry: EngineFile) -> Path:

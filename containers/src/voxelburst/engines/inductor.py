@@ -53,7 +53,7 @@ class InductorEngine(Engine):
         self.name = NAME
         self.precision = entry.precision
         self.device = device()
-        self.batch = windows_a_call(site.patch, self.device)
+        self.batch = windows_a_call(site, self.device)
         torch.set_num_threads(threads())
         model = network_of(site).to(self.device)
         if self.device.type == "cuda":

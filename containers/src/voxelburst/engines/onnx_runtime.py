@@ -56,7 +56,7 @@ class OnnxRuntimeEngine(Engine):
         self.device = device() if on_gpu else torch.device("cpu")
         if torch.cuda.is_available() and not on_gpu:
             self.fallbacks = ("This ONNX Runtime has no CUDA provider: it ran on the CPU.",)
-        self.batch = windows_a_call(site.patch, self.device)
+        self.batch = windows_a_call(site, self.device)
         self._classes = site.network.output_classes
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads()

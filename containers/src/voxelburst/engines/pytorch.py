@@ -39,11 +39,13 @@ class TorchEngine(Engine):
         self.name = NAME
         self.precision = entry.precision
         self.device = device()
-        self.batch = windows_a_call(site.patch, self.device)
+        self.batch = windows_a_call(site, self.device)
         torch.set_num_threads(threads())
+        # Of the process: nothing else in it computes in FP32 on the GPU.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
         self._model = network_of(site).to(self.device)
 
     @torch.no_grad()
     def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
-        with torch.backends.cudnn.flags(allow_tf32=False, benchmark=True):
-            return self._model(windows_ncdhw)
+        return self._model(windows_ncdhw)

@@ -82,13 +82,15 @@ def _built(graph: Path, site: Site) -> bytes:
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
+    # InstanceNorm as a layer rather than a plugin; said here since its default has changed between versions.
+    parser.set_flag(trt.OnnxParserFlag.NATIVE_INSTANCENORM)
     if not parser.parse(graph.read_bytes()):
         reasons = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)] or logger.errors
         raise _failed("its parser refuses the network", reasons)
     config = builder.create_builder_config()
     config.builder_optimization_level = _BUILDER_LEVEL
     profile = builder.create_optimization_profile()
-    batch = windows_a_call(site.patch, device())
+    batch = windows_a_call(site, device())
     window = (site.network.input_channels, *site.patch)
     profile.set_shape(onnx_export.INPUT, (1, *window), (batch, *window), (batch, *window))
     config.add_optimization_profile(profile)

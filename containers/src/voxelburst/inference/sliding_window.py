@@ -104,7 +104,7 @@ class SlidingWindow:
         unfinished: list[_Volume[Key]] = []
         for key, image_cdhw in volumes:
             d, h, w = image_cdhw.shape[1:]
-            grid = window_grid((d, h, w), self._patch, self._overlap)
+            grid = window_grid((d, h, w), self._patch, self._overlap, self.engine.device)
             volume = _Volume(key, image_cdhw.to(self.engine.device, non_blocking=True), grid, len(grid))
             unfinished.append(volume)
             for index in range(len(grid)):

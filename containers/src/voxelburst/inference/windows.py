@@ -19,6 +19,7 @@ from ..contract import Zyx
 
 # nnU-Net's: a window counts for 1/2980 of its centre's weight at the middle of a face.
 _SIGMA_SHARE_OF_PATCH = 1 / 8
+_CPU = torch.device("cpu")
 
 
 def starts(size: int, patch: int, overlap: float) -> list[int]:
@@ -78,8 +79,7 @@ class WindowGrid:
             target.copy_(window_kdhw)
             return
         wd, wh, ww = (
-            axis[at][part].to(window_kdhw.device)
-            for axis, at, part in zip(self._weights, self._at[index], within, strict=True)
+            axis[at][part] for axis, at, part in zip(self._weights, self._at[index], within, strict=True)
         )
         target.addcmul_(window_kdhw, wd[:, None, None] * (wh[:, None] * ww))
 
@@ -94,11 +94,11 @@ class WindowGrid:
 
 
 @lru_cache(maxsize=32)
-def window_grid(shape_dhw: Zyx, patch: Zyx, overlap: float) -> WindowGrid:
-    """The windows that cover a volume."""
+def window_grid(shape_dhw: Zyx, patch: Zyx, overlap: float, where: torch.device = _CPU) -> WindowGrid:
+    """The windows that cover a volume, their weights on the device of its logits."""
     axes = [starts(n, p, overlap) for n, p in zip(shape_dhw, patch, strict=True)]
     at = list(itertools.product(*(range(len(axis)) for axis in axes)))
-    d, h, w = (_axis_weights(n, p, axis) for n, p, axis in zip(shape_dhw, patch, axes, strict=True))
+    d, h, w = (_axis_weights(n, p, axis).to(where) for n, p, axis in zip(shape_dhw, patch, axes, strict=True))
     return WindowGrid(
         shape_dhw=shape_dhw,
         patch=patch,
