@@ -27,9 +27,14 @@ class Checkpoints:
 
     def __init__(self, artefacts: Store, prefix: str) -> None:
         """prefix: checkpoints/ of the training's output, used where there is no SageMaker."""
-        self._store = None if paths.in_training_job() or artefacts.is_local else artefacts
+        self._store: Store | None = None
         self._prefix = prefix
-        self._folder = paths.checkpoints() if paths.in_training_job() else artefacts.local(prefix)
+        if paths.in_training_job():
+            self._folder = paths.checkpoints()
+        elif artefacts.is_local:
+            self._folder = artefacts.local(prefix)
+        else:
+            self._store = artefacts
         self._next = 0
 
     def save(self, state: dict[str, Any]) -> None:
