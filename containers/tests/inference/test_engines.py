@@ -36,6 +36,11 @@ def site_of(folder: Path) -> Site:
     return Site.of(folder, model_folder.read(folder))
 
 
+def called(engine: Engine, batch: torch.Tensor) -> torch.Tensor:
+    """Logits on the CPU, wherever the engine runs."""
+    return engine(batch.to(engine.device)).cpu()
+
+
 def windows(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 1, *PATCH, generator=torch.Generator().manual_seed(seed))
 
@@ -47,14 +52,14 @@ def test_gives_the_reference_logits_for_any_number_of_windows(
     engine = engines.load(site_of(folder), model_folder.read(folder), name)
     for count in (1, 3):
         batch = windows(count, count)
-        expected = reference(batch)
-        found = engine(batch)
+        expected = called(reference, batch)
+        found = called(engine, batch)
         assert found.dtype == torch.float32
         assert found.shape == (count, 3, *PATCH)
         assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-4)
-    first = engine(windows(1, 1))
+    first = engine(windows(1, 1).to(engine.device))
     kept = first.clone()
-    engine(windows(1, 2))
+    called(engine, windows(1, 2))
     assert torch.equal(first, kept), "the next call wrote over the last one's logits"
 
 
@@ -96,7 +101,7 @@ def test_a_half_precision_graph_takes_and_gives_float32(
     batch = windows(2)
     (found,) = session.run(None, {"image": batch.numpy()})
     assert found.dtype == np.float32
-    expected = reference(batch).numpy()
+    expected = called(reference, batch).numpy()
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
@@ -119,7 +124,7 @@ def test_anisotropic_kernels_and_several_channels_are_exported(tmp_path: Path) -
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"image": batch.numpy()})
     entry = EngineFile(engine="torch", precision="fp32")
-    assert found == pytest.approx(pytorch.load(site, entry)(batch).numpy(), abs=1e-4)
+    assert found == pytest.approx(called(pytorch.load(site, entry), batch).numpy(), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -128,7 +133,7 @@ def test_anisotropic_kernels_and_several_channels_are_exported(tmp_path: Path) -
 def test_inductor_compiles_for_the_cpu(folder: Path, reference: Engine) -> None:
     engine = inductor.load(site_of(folder), EngineFile(engine="inductor", precision="fp32"))
     batch = windows(1)
-    assert engine(batch).numpy() == pytest.approx(reference(batch).numpy(), abs=1e-4)
+    assert called(engine, batch).numpy() == pytest.approx(called(reference, batch).numpy(), abs=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -143,8 +148,8 @@ def test_half_precision_engines_agree_with_fp32_on_the_gpu(name: str, folder: Pa
     engine = engines._MODULES[name].load(site, entry)
     reference = pytorch.load(site, EngineFile(engine="torch", precision="fp32"))
     for count in (1, 3, engine.batch):
-        batch = windows(count).to(engine.device)
-        found, expected = engine(batch).float().cpu(), reference(batch.to(reference.device)).cpu()
+        batch = windows(count)
+        found, expected = called(engine, batch), called(reference, batch)
         assert found.shape == expected.shape
         assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.99
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from voxelburst.contract import InferSettings, Parity
+from voxelburst.contract import Parity
 from voxelburst.engines import Engine, parity
 from voxelburst.engines.parity import ParityCase
 from voxelburst.errors import StageError
 
 PATCH = (8, 8, 8)
-SETTINGS = InferSettings(overlap=0.5, mirroring=False)
 
 
 class Labels(Engine):
@@ -42,7 +41,7 @@ def case(number: int, shape=(12, 12, 12)) -> ParityCase:
 
 
 def compared(change, cases: int = 10) -> Parity:
-    return parity.compare(Labels(), Labels(change), [case(i) for i in range(cases)], PATCH, 3, SETTINGS)
+    return parity.compare(Labels(), Labels(change), [case(i) for i in range(cases)], PATCH, 3)
 
 
 def test_equal_engines_pass() -> None:
@@ -91,7 +90,7 @@ def test_a_class_may_not_fall_where_another_makes_up_for_it() -> None:
         return image
 
     cases = [case(i) for i in range(3)]
-    found = parity.compare(Labels(worse), Labels(other), cases, PATCH, 3, SETTINGS)
+    found = parity.compare(Labels(worse), Labels(other), cases, PATCH, 3)
     assert found.mean_dice_engine > found.mean_dice_fp32
     assert not found.passed
 
@@ -108,7 +107,7 @@ def test_one_case_may_not_collapse_though_the_mean_hardly_moves() -> None:
         return image
 
     many = [marked, *[case(i) for i in range(1, 32)]]
-    found = parity.compare(Labels(), Labels(collapses), many, (12, 12, 12), 3, SETTINGS)
+    found = parity.compare(Labels(), Labels(collapses), many, (12, 12, 12), 3)
     # A fifth of class 1 is gone in one of 32 cases: 0.11 of its Dice there, 0.0017 of the mean.
     assert found.cases == 32
     assert 0 < found.mean_dice_fp32 - found.mean_dice_engine < parity.LARGEST_FALL_OF_MEAN
@@ -127,14 +126,14 @@ def test_logits_that_are_no_numbers_are_refused(value: float) -> None:
 
 def test_an_empty_reference_is_no_reason_to_fail_nor_an_invented_structure_to_pass() -> None:
     empty = ParityCase("empty", np.zeros((1, 12, 12, 12), np.float32), np.zeros((12, 12, 12), np.int8))
-    assert parity.compare(Labels(), Labels(), [empty], PATCH, 3, SETTINGS).mean_dice_fp32 is None
-    assert parity.compare(Labels(), Labels(), [empty], PATCH, 3, SETTINGS).passed
+    assert parity.compare(Labels(), Labels(), [empty], PATCH, 3).mean_dice_fp32 is None
+    assert parity.compare(Labels(), Labels(), [empty], PATCH, 3).passed
 
     def invents(image: torch.Tensor) -> torch.Tensor:
         image[:, :, 3:5] = 1
         return image
 
-    found = parity.compare(Labels(), Labels(invents), [empty, case(1)], PATCH, 3, SETTINGS)
+    found = parity.compare(Labels(), Labels(invents), [empty, case(1)], PATCH, 3)
     assert not found.passed
 
 
@@ -142,11 +141,11 @@ def test_large_sets_are_cut_off_at_the_stated_number_of_windows() -> None:
     engine = Labels()
     # 27 windows each at half overlap, but blocks of 1.5 patches: 8.
     cases = (case(i, (16, 16, 16)) for i in range(100))
-    found = parity.compare(Labels(), engine, cases, PATCH, 3, SETTINGS)
+    found = parity.compare(Labels(), engine, cases, PATCH, 3)
     assert engine.windows == parity.MOST_WINDOWS == 64
     assert found.cases == 8
     small = (case(i, (12, 12, 12)) for i in range(100))
-    assert parity.compare(Labels(), Labels(), small, (12, 12, 12), 3, SETTINGS).cases == parity.MOST_CASES
+    assert parity.compare(Labels(), Labels(), small, (12, 12, 12), 3).cases == parity.MOST_CASES
 
 
 def test_a_large_case_is_compared_where_its_foreground_is() -> None:
@@ -159,7 +158,7 @@ def test_a_large_case_is_compared_where_its_foreground_is() -> None:
         return image
 
     large = ParityCase("large", label[None].astype(np.float32), label)
-    found = parity.compare(Labels(), Labels(watch), [large], PATCH, 2 + 1, SETTINGS)
+    found = parity.compare(Labels(), Labels(watch), [large], PATCH, 3)
     assert sum(seen) >= label.sum()
     assert found.mean_dice_fp32 == 1.0
 
@@ -168,5 +167,5 @@ def test_labels_outside_the_nonzero_mask_count_as_background() -> None:
     one = case(0)
     label = one.label_dhw.copy()
     label[0] = -1
-    found = parity.compare(Labels(), Labels(), [ParityCase("a", one.image_cdhw, label)], PATCH, 3, SETTINGS)
+    found = parity.compare(Labels(), Labels(), [ParityCase("a", one.image_cdhw, label)], PATCH, 3)
     assert found.mean_dice_fp32 == 1.0

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..contract import InferSettings, Parity, Zyx
+from ..contract import Parity, Zyx
 from ..errors import StageError
 from ..inference.windows import window_grid
 from ..metrics.overlap import confusion, dice
@@ -25,8 +25,8 @@ LARGEST_FALL_OF_CASE = 0.02
 # Each run by both: seconds for the demo's net on two cores and for the reference net on an H100.
 MOST_WINDOWS = 64
 MOST_CASES = 32
-# Block of a large case, in patches an axis: with half overlapping windows eight of them.
-_BLOCK_PATCHES = 1.5
+# Block of a large case, in patches an axis: eight half overlapping windows.
+_BLOCK_PATCHES, _OVERLAP = 1.5, 0.5
 
 RULE = (
     "Dice of the engine against FP32 PyTorch on the same windows of validation cases (at most "
@@ -60,14 +60,9 @@ class _Comparison:
 
 
 def compare(
-    reference: Engine,
-    engine: Engine,
-    cases: Iterable[ParityCase],
-    patch: Zyx,
-    classes: int,
-    settings: InferSettings,
+    reference: Engine, engine: Engine, cases: Iterable[ParityCase], patch: Zyx, classes: int
 ) -> Parity:
-    """Runs both engines over the cases' windows, without mirroring.
+    """Runs both engines over the cases' windows, half overlapping, without mirroring.
 
     Args:
         reference: FP32.
@@ -81,11 +76,11 @@ def compare(
     for case in cases:
         image_cdhw, label_dhw = _block(case, patch)
         d, h, w = label_dhw.shape
-        windows = len(window_grid((d, h, w), patch, settings.overlap))
+        windows = len(window_grid((d, h, w), patch, _OVERLAP))
         # At least one case is compared, however many windows it has.
         if found.windows and (found.windows + windows > MOST_WINDOWS or len(found.case_ids) == MOST_CASES):
             break
-        _compare_case(found, reference, engine, image_cdhw, label_dhw, patch, settings.overlap)
+        _compare_case(found, reference, engine, image_cdhw, label_dhw, patch)
         found.case_ids.append(case.case_id)
     return _judged(found)
 
@@ -130,10 +125,9 @@ def _compare_case(
     image_cdhw: npt.NDArray[np.float32],
     label_dhw: npt.NDArray[np.int8],
     patch: Zyx,
-    overlap: float,
 ) -> None:
     d, h, w = label_dhw.shape
-    grid = window_grid((d, h, w), patch, overlap)
+    grid = window_grid((d, h, w), patch, _OVERLAP)
     found.windows += len(grid)
     # A copy: what is mapped from a file cannot be written to, which torch warns of.
     image = torch.from_numpy(np.array(image_cdhw))

@@ -53,7 +53,7 @@ def run(task: CompileTask, stage: Stage) -> CompileResult:
 
         reference = pytorch.load(site, EngineFile(engine="torch", precision="fp32"))
         cases = _parity_cases(stage.artefacts, stage.cases(TrainCase))
-        found = parity.compare(reference, engine, cases, plan.patch, plan.network.output_classes, plan.infer)
+        found = parity.compare(reference, engine, cases, plan.patch, plan.network.output_classes)
         parity.refuse(found)
 
         described = engine.host()
