@@ -129,7 +129,9 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     network.to(device=device, memory_format=layout)
     if strategy.fused_norm:
         fuse(network)
-    step_network: Any = torch.compile(network, dynamic=False) if strategy.compiled else network
+    step_network, loss_of = network, segmentation_loss
+    if strategy.compiled:
+        step_network, loss_of = (torch.compile(f, dynamic=False) for f in (network, segmentation_loss))
     if me.ranks > 1:
         step_network = nn.parallel.DistributedDataParallel(
             step_network, device_ids=[device.index] if device.type == "cuda" else None
@@ -200,9 +202,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
             batch = next(source)
             with autocast():
                 logits = step_network(batch.image_ncdhw.contiguous(memory_format=layout))
-            loss = segmentation_loss(
-                logits, batch.label_ndhw, level_weights, batch_dice=plan.batch_dice, share=share
-            )
+            loss = loss_of(logits, batch.label_ndhw, level_weights, batch_dice=plan.batch_dice, share=share)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)

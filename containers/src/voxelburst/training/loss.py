@@ -49,7 +49,8 @@ def segmentation_loss(
 def soft_dice(logits_nkdhw: torch.Tensor, label_ndhw: torch.Tensor, *, batch_dice: bool) -> torch.Tensor:
     """Mean soft Dice of the foreground classes: linear denominator, per sample or pooled over the batch."""
     probability = logits_nkdhw.softmax(1)[:, 1:]
-    reference = F.one_hot(label_ndhw, logits_nkdhw.shape[1]).movedim(-1, 1)[:, 1:].to(probability.dtype)
+    foreground = torch.arange(1, logits_nkdhw.shape[1], device=label_ndhw.device).reshape(1, -1, 1, 1, 1)
+    reference = (label_ndhw[:, None] == foreground).to(probability.dtype)
     intersection = (probability * reference).sum((2, 3, 4))
     sums = probability.sum((2, 3, 4)) + reference.sum((2, 3, 4))
     if batch_dice:
