@@ -35,7 +35,7 @@ def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterato
     stream = torch.cuda.current_stream(options.device) if on_gpu else None
     while True:
         image, label = (to_torch_tensor(output.as_tensor(), copy=True) for output in pipeline.run(stream))
-        yield Batch(image_ncdhw=image.movedim(-1, 1).contiguous(), label_ndhw=label)
+        yield Batch(image_ncdhw=image.movedim(-1, 1).contiguous(), label_ndhw=label.squeeze(-1))
 
 
 class _Source:
@@ -59,7 +59,7 @@ class _Source:
         flags, values, small = _packed(draw, sampling)
         return (
             np.ascontiguousarray(np.moveaxis(region.image_cdhw, 0, -1)),
-            np.ascontiguousarray(region.label_dhw),
+            np.ascontiguousarray(region.label_dhw)[..., None],
             np.array(region.matrix_dhw is not None),
             _matrix_xyz(region.matrix_dhw) if region.matrix_dhw is not None else _NO_MATRIX,
             np.array(noisy),
@@ -109,7 +109,7 @@ def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
     on_gpu = options.device.type == "cuda"
     inputs = [
         ("DHWC", types.FLOAT),
-        ("DHW", types.INT8),
+        ("DHWC", types.INT8),
         ("", types.BOOL),
         ("", types.FLOAT),
         ("", types.BOOL),
@@ -166,13 +166,13 @@ def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
         image = fn.cat(*channels, axis=-1) if len(channels) > 1 else channels[0]
         flips = {"depthwise": mirror[0], "vertical": mirror[1], "horizontal": mirror[2]}
         image = fn.flip(image, **flips)
-        label = fn.flip(fn.reshape(label, layout="DHWC", src_dims=[0, 1, 2, -1]), **flips)
+        label = fn.flip(label, **flips)
         if any(options.masked):
             inside = fn.cast(label >= 0, dtype=types.FLOAT)
             keep = np.array([0.0 if masked else 1.0 for masked in options.masked], np.float32)
             image = image * dali.modules().math.max(inside, here(types.Constant(keep)))
         label = fn.cast(dali.modules().math.max(label, 0), dtype=types.UINT8)
-        return image, fn.squeeze(label, axes=[3])
+        return image, label
 
     return graph()
 
@@ -180,12 +180,14 @@ def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
 def _warped(image: Any, label: Any, matrix: Any, sampling: Sampling, classes: int) -> tuple[Any, Any]:
     """Trilinear image, zero outside; one-hot trilinear argmax label, -1 outside."""
     fn, types, math = dali.modules().fn, dali.modules().types, dali.modules().math
-    one_hot = fn.one_hot(label, num_classes=classes, axis=-1, dtype=types.FLOAT)
-    planes = fn.cat(image, fn.reshape(one_hot, layout="DHWC"), axis=-1)
+    # Compared class by class: DALI's reshape of a one-hot volume fails on the GPU behind a conditional.
+    one_hot = [fn.cast(label == k, dtype=types.FLOAT) for k in range(classes)]
+    planes = fn.cat(image, *one_hot, axis=-1)
     planes = fn.warp_affine(
         planes, matrix=matrix, size=list(sampling.patch), fill_value=0.0, interp_type=types.INTERP_LINEAR
     )
-    shares = [planes[:, :, :, sampling.channels + k] for k in range(classes)]
+    first = sampling.channels
+    shares = [planes[:, :, :, first + k : first + k + 1] for k in range(classes)]
     best, total = shares[0], shares[0]
     winner = fn.cast(best * 0, dtype=types.INT8)
     for k in range(1, classes):
