@@ -11,7 +11,10 @@ import { bytes, duration, plural } from "../format.ts";
 import { note, warning } from "../messages.ts";
 
 export interface RunOptions {
+  /** Path of a file. */
   recipe?: string;
+  /** Where no file is named, and in place of the dataset's recipe.yaml. */
+  ownRecipe?: DatasetOptions["recipe"];
   set: string[];
   /** Run although the same content has succeeded: nothing that is timed is skipped. */
   again?: boolean;
@@ -20,8 +23,9 @@ export interface RunOptions {
 }
 
 /** @throws VoxelburstError RecipeMissing */
-export function datasetOptions(options: Pick<RunOptions, "recipe" | "set">): DatasetOptions {
-  return { set: options.set, ...(options.recipe ? { recipe: readRecipeFile(options.recipe) } : {}) };
+export function datasetOptions(options: Pick<RunOptions, "recipe" | "ownRecipe" | "set">): DatasetOptions {
+  const recipe = options.recipe ? readRecipeFile(options.recipe) : options.ownRecipe;
+  return { set: options.set, ...(recipe ? { recipe } : {}) };
 }
 
 function readRecipeFile(file: string): { name: string; text: string } {
