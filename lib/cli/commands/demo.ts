@@ -12,7 +12,7 @@ import { type RunOptions, run } from "./run.ts";
 const DEMO_RECIPE = `
 model: { width: 8 }
 plan: { spacingMm: [2.1, 2.1, 2.1], patch: [40, 40, 40], batch: 2 }
-train: { minutes: 2.5 }
+train: { minutes: 3 }
 `;
 
 export interface DemoOptions extends Pick<RunOptions, "recipe" | "set" | "again"> {
