@@ -1,4 +1,4 @@
-"""`python -m voxelburst <stage> --task <uri>`, and the commands that the CLI starts: predict, phantoms, machine."""
+"""`python -m voxelburst <stage> --task <uri>`, and what the CLI starts: predict, phantoms, machine."""
 
 from __future__ import annotations
 
