@@ -91,7 +91,7 @@ def _describe(error: ValidationError) -> tuple[str, str, str]:
 
 
 def check(document: str, value: Any, what: str, code: str = "DocumentInvalid") -> None:
-    """Raises StageError, naming the field at fault, when ``value`` does not fit the schema of ``document``."""
+    """Raises StageError, naming the field at fault, when ``value`` does not fit ``document``'s schema."""
     errors = [_deepest(e) for e in _validator(document).iter_errors(value)]
     if not errors:
         return
