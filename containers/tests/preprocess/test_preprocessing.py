@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from voxelburst import resampling
@@ -230,3 +232,36 @@ def test_keeps_ten_thousand_locations_a_class_or_one_percent_and_draws_the_same_
     assert found["3"].tolist() == [[5, 5, 110], [5, 5, 111], [5, 5, 112]]
     assert (label[tuple(found["1"].T)] == 1).all()
     assert np.array_equal(foreground_locations(label, 4)["1"], found["1"])
+
+
+SIZE, SPACING = st.integers(2, 14), st.sampled_from([0.5, 0.8, 1.0, 1.7, 4.0])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(SIZE, SIZE, SIZE),
+    spacing=st.tuples(SPACING, SPACING, SPACING),
+    target=st.tuples(SPACING, SPACING, SPACING),
+    transpose=st.permutations([0, 1, 2]),
+    seed=st.integers(0, 9),
+)
+def test_whatever_the_grid_a_prediction_comes_back_in_the_images_own(
+    shape, spacing, target, transpose, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 3, shape).astype(np.float32)
+    label = rng.integers(0, 3, shape).astype(np.uint8)
+    how = preparation(ZSCORE, spacing=target, transpose=tuple(transpose))
+    done = prepare([image], spacing, how, label_zyx=label)
+    geometry = done.geometry
+    assert done.image_cdhw.shape[1:] == geometry.shape_dhw == done.label_dhw.shape
+    assert np.isfinite(done.image_cdhw).all()
+    back = restore(logits_of(done.label_dhw), geometry)
+    assert back.shape == shape
+    assert set(np.unique(back)) <= {0, 1, 2}
+    outside = np.ones(shape, bool)
+    box = dict(zip(transpose, geometry.box_dhw, strict=True))
+    outside[tuple(slice(*box[axis]) for axis in range(3))] = False
+    assert not back[outside].any()
+    if spacing == target:
+        assert np.array_equal(back[~outside], label[~outside])
