@@ -1,7 +1,9 @@
 """A body with an organ and a lesion, in Hounsfield units, drawn slice by slice to fit any size into memory.
 
-Intensities overlap on purpose: cysts outside the organ are as dark as the lesion in it, vessels as bright as
-the organ, and noise and shading move all of them: no threshold finds the lesion, its place in the organ does.
+Intensities overlap on purpose: the lesion is as dark as fat, of which there is more under the skin and in the
+muscle, vessels are as bright as the organ, and noise and shading move all of them. No threshold finds the
+lesion; its place in the organ does. Lesion and organ are large enough for a small network to find both in a
+few hundred steps of nnU-Net's optimiser (a lesion of 1 % of the volume takes it twice as many).
 
 Legend: ``*_zyx`` and ``*_yx`` are voxel arrays; lengths are millimetres from the volume's centre, x, y, z.
 """
@@ -16,11 +18,10 @@ from numpy.typing import NDArray
 Vec = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-AIR_HU, FAT_HU, MUSCLE_HU, ORGAN_HU, LESION_HU, BONE_HU = -1000.0, -95.0, 55.0, 135.0, 14.0, 320.0
+AIR_HU, FAT_HU, MUSCLE_HU, ORGAN_HU, LESION_HU, BONE_HU = -1000.0, -95.0, 50.0, 160.0, -92.0, 400.0
 ORGAN, LESION = 1, 2
-_NOISE_HU = 14.0
-_CYSTS_TO_LESIONS = 6.0
-_SHADING_HU = 12.0
+_NOISE_HU = 13.0
+_SHADING_HU = 8.0
 _TEXTURE_HU = 9.0
 _TEXTURE_MM = 6.0
 
@@ -56,73 +57,73 @@ class Anatomy:
 
     body: Blob
     organ: Blob
-    lesions: list[Blob]
+    lesion: Blob
     others: list[Blob]
     dents: Vec = field(repr=False)
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Anatomy:
-        organ_radii = rng.uniform(0.40, 0.50, 3)
-        organ = Blob(centre=rng.uniform(-0.22, 0.22, 3), radii=organ_radii, hu=ORGAN_HU, dent=0.16)
-        lesions: list[Blob] = []
-        for _ in range(1 if rng.random() < 0.7 else 2):
-            radius = rng.uniform(0.42, 0.54) * float(organ_radii.min())
-            direction = rng.normal(size=3)
-            direction *= rng.uniform(0.25, 0.75) / np.linalg.norm(direction)
-            centre = organ.centre + direction * (organ_radii - radius)
-            apart = all(np.linalg.norm(centre - other.centre) > 2.2 * radius for other in lesions)
-            if not lesions or apart:
-                radii = radius * rng.uniform(0.85, 1.15, 3)
-                lesions.append(Blob(centre=centre, radii=radii, hu=LESION_HU, dent=0.10))
-        spine = Blob(centre=np.array([0.0, 0.62, 0.0]), radii=np.array([0.15, 0.13, 3.0]), hu=BONE_HU)
-        others = [spine, *_vessels(organ, rng), *_cysts(organ, lesions, rng)]
-        body = Blob(centre=np.zeros(3), radii=np.array([0.93, 0.82, 1.5]), hu=FAT_HU)
+        organ_radii = rng.uniform(0.56, 0.66, 3)
+        organ = Blob(centre=rng.uniform(-0.09, 0.09, 3), radii=organ_radii, hu=ORGAN_HU, dent=0.16)
+        radius = rng.uniform(0.28, 0.325)
+        direction = rng.normal(size=3)
+        direction *= rng.uniform(0.25, 0.75) / np.linalg.norm(direction)
+        lesion = Blob(
+            centre=organ.centre + direction * (organ_radii - radius),
+            radii=radius * rng.uniform(0.92, 1.08, 3),
+            hu=LESION_HU,
+            dent=0.10,
+        )
+        spine = Blob(centre=np.array([0.0, 0.64, 0.0]), radii=np.array([0.15, 0.13, 3.0]), hu=BONE_HU)
+        others = [spine, *_vessels(organ, rng), *_lobules(organ, lesion, rng)]
+        body = Blob(centre=np.zeros(3), radii=np.array([0.98, 0.92, 1.5]), hu=FAT_HU)
         return Anatomy(
-            body=body, organ=organ, lesions=lesions, others=others, dents=rng.normal(size=(3, 6, 6, 6))
+            body=body, organ=organ, lesion=lesion, others=others, dents=rng.normal(size=(2, 6, 6, 6))
         )
 
     def at_visit(self, rng: np.random.Generator) -> Anatomy:
-        """The same patient later: lesions have grown or shrunk, the organ has moved with the breath."""
+        """The same patient later: the lesion has grown or shrunk, the organ has moved with the breath."""
         shift = rng.normal(0, 0.02, 3)
         growth = float(rng.uniform(0.92, 1.12))
-        moved = [
-            Blob(centre=b.centre + shift, radii=b.radii * growth, hu=b.hu, dent=b.dent) for b in self.lesions
-        ]
+        lesion = Blob(
+            centre=self.lesion.centre + shift,
+            radii=self.lesion.radii * growth,
+            hu=self.lesion.hu,
+            dent=self.lesion.dent,
+        )
         organ = Blob(
             centre=self.organ.centre + shift, radii=self.organ.radii, hu=self.organ.hu, dent=self.organ.dent
         )
-        return Anatomy(body=self.body, organ=organ, lesions=moved, others=self.others, dents=self.dents)
+        return Anatomy(body=self.body, organ=organ, lesion=lesion, others=self.others, dents=self.dents)
 
 
 def _vessels(organ: Blob, rng: np.random.Generator) -> list[Blob]:
     """Small structures around the organ, as bright as it."""
     vessels = []
-    for _ in range(4):
+    for _ in range(3):
         direction = rng.normal(size=3)
         direction /= np.linalg.norm(direction)
-        centre = organ.centre + direction * (organ.radii + 0.16)
+        centre = organ.centre + direction * (organ.radii + 0.22)
         vessels.append(
             Blob(centre=centre, radii=rng.uniform(0.07, 0.13, 3), hu=ORGAN_HU + float(rng.normal(0, 6)))
         )
     return vessels
 
 
-def _cysts(organ: Blob, lesions: list[Blob], rng: np.random.Generator) -> list[Blob]:
-    """As dark as lesions but outside the organ, in several times their volume: a threshold takes them too."""
-    wanted = _CYSTS_TO_LESIONS * sum(float(lesion.radii.prod()) for lesion in lesions)
-    cysts: list[Blob] = []
-    for _ in range(400):
-        if sum(float(cyst.radii.prod()) for cyst in cysts) >= wanted:
+def _lobules(organ: Blob, lesion: Blob, rng: np.random.Generator) -> list[Blob]:
+    """Lobules of fat in the muscle, as dark as the lesion and together as large where there is room."""
+    lobules: list[Blob] = []
+    for _ in range(200):
+        if sum(float(lobule.radii.prod()) for lobule in lobules) >= float(lesion.radii.prod()):
             break
-        radii = rng.uniform(0.12, 0.20, 3)
+        radii = rng.uniform(0.10, 0.18, 3)
         centre = rng.uniform(-0.9, 0.9, 3)
         reach = organ.radii * (1 + 2 * organ.dent) + radii
         outside = np.linalg.norm((centre - organ.centre) / reach) > 1
-        inside = np.linalg.norm(centre[:2] / (np.array([0.80, 0.70]) - radii[:2])) < 1
-        apart = all(np.linalg.norm((centre - c.centre) / (radii + c.radii)) > 1 for c in cysts)
-        if outside and inside and apart:
-            cysts.append(Blob(centre=centre, radii=radii, hu=LESION_HU))
-    return cysts
+        apart = all(np.linalg.norm((centre - other.centre) / (radii + other.radii)) > 1 for other in lobules)
+        if outside and apart:
+            lobules.append(Blob(centre=centre, radii=radii, hu=LESION_HU))
+    return lobules
 
 
 class _Field:
@@ -170,16 +171,14 @@ def render(
         at = float(z_mm[z])
         hu_yx = np.full((y_size, x_size), AIR_HU, np.float32)
         body_yx = painter.paint(hu_yx, anatomy.body, at)
-        inner = Blob(centre=anatomy.body.centre, radii=anatomy.body.radii * 0.9, hu=MUSCLE_HU)
+        inner = Blob(centre=anatomy.body.centre, radii=anatomy.body.radii * 0.80, hu=MUSCLE_HU)
         inner_yx = painter.paint(hu_yx, inner, at)
         for blob in anatomy.others:
             painter.paint(hu_yx, blob, at, within_yx=inner_yx)
         organ_yx = painter.paint(hu_yx, anatomy.organ, at, dents[0].slice_yx(z), within_yx=inner_yx)
         label_zyx[z][organ_yx > 0.5] = ORGAN
-        for number, blob in enumerate(anatomy.lesions):
-            dent_yx = dents[1 + number % 2].slice_yx(z)
-            lesion_yx = painter.paint(hu_yx, blob, at, dent_yx, within_yx=organ_yx)
-            label_zyx[z][(lesion_yx > 0.5) & (organ_yx > 0.5)] = LESION
+        lesion_yx = painter.paint(hu_yx, anatomy.lesion, at, dents[1].slice_yx(z), within_yx=organ_yx)
+        label_zyx[z][(lesion_yx > 0.5) & (organ_yx > 0.5)] = LESION
         hu_yx += body_yx * (_TEXTURE_HU * texture.slice_yx(z) + _SHADING_HU * shading.slice_yx(z))
         hu_yx += rng.standard_normal((y_size, x_size), np.float32) * np.float32(_NOISE_HU)
         image_zyx[z] = np.clip(np.rint(hu_yx), -1024, 3071)

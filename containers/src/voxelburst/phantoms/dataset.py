@@ -182,7 +182,7 @@ def _lattice(request: Request, rng: np.random.Generator) -> Lattice:
     drawn = tuple(int(n) for n in np.rint(request.size * rng.uniform(0.875, 1.25, 3)))
     x, y, z = request.shape_xyz or (drawn[0], drawn[1], drawn[2])
     # Small volumes are small fields of view; 512 voxels see a whole trunk (about 360 mm).
-    field_mm = 115.0 * (max(x, y, z) / 72) ** 0.58 * rng.uniform(0.92, 1.12)
+    field_mm = 85.0 * (max(x, y, z) / 52) ** 0.63 * rng.uniform(0.92, 1.12)
     in_plane = round(float(np.clip(field_mm / max(x, y), 0.4, 2.5)), 3)
     along = round(float(np.clip(in_plane * max(x, y) / z * rng.uniform(0.85, 1.0), 0.4, 2.5)), 3)
     return Lattice(shape_xyz=(x, y, z), spacing_xyz=request.spacing_xyz or (in_plane, in_plane, along))
