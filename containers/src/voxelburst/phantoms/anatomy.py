@@ -1,9 +1,9 @@
 """A body with an organ and a lesion, in Hounsfield units, drawn slice by slice to fit any size into memory.
 
-Intensities overlap on purpose: the lesion is as dark as fat, of which there is more under the skin and in the
-muscle, vessels are as bright as the organ, and noise and shading move all of them. No threshold finds the
-lesion; its place in the organ does. Lesion and organ are large enough for a small network to find both in a
-few hundred steps of nnU-Net's optimiser (a lesion of 1 % of the volume takes it twice as many).
+Intensities overlap on purpose: the lesion is as dark as fat, of which there is more under the skin and in
+muscle; vessels are as bright as the organ; noise and shading move all of them. No threshold finds the lesion,
+its place in the organ does. Both are large enough for a small network to find them in some 200 steps of
+nnU-Net's optimiser with batch 2; a lesion of half the volume takes it twice as many.
 
 Legend: ``*_zyx`` and ``*_yx`` are voxel arrays; lengths are millimetres from the volume's centre, x, y, z.
 """

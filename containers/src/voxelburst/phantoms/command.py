@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", type=int, default=16, help="good training cases (16)")
     parser.add_argument("--test-cases", type=int, default=1, help="cases without label, to be predicted (1)")
     parser.add_argument("--dicom", type=int, help="training cases given as DICOM series (a quarter)")
-    parser.add_argument("--size", type=int, default=64, help="voxels a side, -12 %% to +25 %% (64)")
+    parser.add_argument("--size", type=int, default=48, help="voxels a side, -12 %% to +25 %% (48)")
     parser.add_argument("--shape", type=int, nargs=3, metavar=("X", "Y", "Z"), help="voxels of every case")
     parser.add_argument("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="mm, of every case")
     parser.add_argument(

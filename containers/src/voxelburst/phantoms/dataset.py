@@ -16,7 +16,7 @@ from .dicom_series import FORMS, ras_affine, write_series
 from .planted import Planted, plant, save
 
 # Raised when the same arguments give other bytes than before: an old folder is then not taken for this one.
-_GENERATOR = 2
+_GENERATOR = 3
 # Patients with two visits each, as positions of their cases among the training cases.
 _VISITS = {0: ("patient-one", 0), 1: ("patient-one", 1), 6: ("patient-two", 0), 7: ("patient-two", 1)}
 _LABELS = {"0": "background", str(ORGAN): "organ", str(LESION): "lesion"}
@@ -178,7 +178,7 @@ def _write_case(out: Path, case: _Case, request: Request) -> tuple[dict[str, str
 
 
 def _lattice(request: Request, rng: np.random.Generator) -> Lattice:
-    """A size around the one asked for, and spacings that make it a body of 100 to 135 mm (or larger)."""
+    """A size around the one asked for, and spacings that make it a body of 75 to 105 mm (or larger)."""
     drawn = tuple(int(n) for n in np.rint(request.size * rng.uniform(0.875, 1.25, 3)))
     x, y, z = request.shape_xyz or (drawn[0], drawn[1], drawn[2])
     # Small volumes are small fields of view; 512 voxels see a whole trunk (about 360 mm).
