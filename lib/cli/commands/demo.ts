@@ -6,13 +6,13 @@ import { note } from "../messages.ts";
 import { type RunOptions, run } from "./run.ts";
 
 /**
- * What two cores learn in minutes: a narrow net on patches that hold most of a phantom at a coarser spacing. Without it
- * nnU-Net's rules plan for 8 GiB of a GPU, and a step takes seconds.
+ * What two cores learn in minutes: a narrow net on patches that hold most of a phantom. Without it nnU-Net's rules plan
+ * for 8 GiB of a GPU, and a step takes seconds. A budget in steps, so that a slow machine takes longer and learns as much.
  */
 const DEMO_RECIPE = `
 model: { width: 8 }
-plan: { spacingMm: [2.1, 2.1, 2.1], patch: [40, 40, 40], batch: 2 }
-train: { minutes: 3 }
+plan: { patch: [40, 40, 40], batch: 2 }
+train: { steps: 400 }
 `;
 
 export interface DemoOptions extends Pick<RunOptions, "recipe" | "set" | "again"> {
