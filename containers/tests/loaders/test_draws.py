@@ -136,9 +136,10 @@ def test_draws_cases_uniformly_and_places_uniformly(draws: list[Draw]) -> None:
 
 
 def test_forces_the_last_third_of_the_batch_onto_foreground() -> None:
-    assert [sampling(batch=b).forced(p) for b in (2,) for p in range(2)] == [False, True]
-    assert sum(sampling(batch=9).forced(p) for p in range(9)) == 3
-    assert sum(sampling(batch=7).forced(p) for p in range(7)) == 2
+    assert [sampling(batch=2).forced(5, p) for p in range(2)] == [False, True]
+    assert sum(sampling(batch=9).forced(5, p) for p in range(9)) == 3
+    assert sum(sampling(batch=7).forced(5, p) for p in range(7)) == 2
+    assert [sampling(batch=1).forced(step, 0) for step in range(6)] == [False, False, True] * 2
     where = {"1": np.array([[60, 70, 50]], np.int32), "2": np.array([[30, 20, 40], [30, 21, 40]], np.int32)}
     drawn = [sampling().draw(step, 8, [(120, 120, 120)], [where]) for step in range(600)]
     # Within the clamp to the volume's lower edge, the drawn voxel is the patch's centre.

@@ -106,8 +106,13 @@ class Sampling:
     def generator(self, step: int, position: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, step, position))
 
-    def forced(self, position: int) -> bool:
-        """Whether this position of the batch must hold foreground: the last third, always the same ones."""
+    def forced(self, step: int, position: int) -> bool:
+        """Whether this sample must hold foreground: the last third of a batch, always the same positions.
+
+        A batch of one, which nnU-Net has not, has no last third: every third step is forced.
+        """
+        if self.batch == 1:
+            return step % 3 == 2
         return position >= round(UNFORCED_SHARE * self.batch)
 
     def draw(
@@ -120,7 +125,7 @@ class Sampling:
         """The sample at a position of a step's batch, of cases with these shapes and foreground voxels."""
         rng = self.generator(step, position)
         case = int(rng.integers(len(shapes)))
-        start = self._start(rng, shapes[case], foreground[case] if self.forced(position) else {})
+        start = self._start(rng, shapes[case], foreground[case] if self.forced(step, position) else {})
         angles = self._angles(rng)
         scale = _maybe(rng, SCALE_PROBABILITY, lambda: rng.uniform(*SCALE))
         noise_sigma = _maybe(rng, NOISE_PROBABILITY, lambda: rng.uniform(*NOISE_SIGMA))
