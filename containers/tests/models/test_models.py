@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
 from voxelburst import models
-from voxelburst.contract import Network
+from voxelburst.contract import Network, Zyx
 from voxelburst.errors import StageError
 from voxelburst.models.zoo import supervision_weights
 
@@ -64,6 +65,32 @@ def test_equals_monais_dynunet_of_the_same_weights() -> None:
         heads, stacked = ours.train()(patches), reference.train()(patches)
     assert torch.equal(heads[0], stacked[:, 0])
     assert torch.equal(torch.nn.functional.interpolate(heads[1], scale_factor=2.0), stacked[:, 1])
+
+
+def kernels_of(part: Any) -> list[tuple[int, ...]]:
+    """Of the two convolutions of a block; they must agree."""
+    first, second = (part.conv1.conv.kernel_size, part.conv2.conv.kernel_size)
+    assert first == second
+    return first
+
+
+@pytest.mark.parametrize(
+    ("kernels", "decoder_deepest_first"),
+    [
+        ([(1, 3, 3), (3, 3, 3), (3, 3, 3)], [(3, 3, 3), (1, 3, 3)]),  # as Task09's plan begins
+        ([(1, 3, 3), (1, 3, 3), (3, 3, 3)], [(1, 3, 3), (1, 3, 3)]),
+        ([(1, 3, 3), (1, 1, 3), (3, 3, 3)], [(1, 1, 3), (1, 3, 3)]),
+        ([(3, 3, 3), (3, 3, 3), (3, 3, 3)], [(3, 3, 3), (3, 3, 3)]),
+    ],
+)
+def test_a_decoder_level_has_the_kernel_of_the_encoder_stage_whose_output_it_joins(
+    kernels: list[Zyx], decoder_deepest_first: list[Zyx]
+) -> None:
+    # dynamic-network-architectures, UNetDecoder: level s, s = 1 the deepest, takes kernel_sizes[-(s + 1)].
+    model: Any = models.build(dataclasses.replace(ANISOTROPIC, kernels=kernels))
+    encoder = [model.input_block, *model.downsamples, model.bottleneck]
+    assert [kernels_of(block) for block in encoder] == kernels
+    assert [kernels_of(up.conv_block) for up in model.upsamples] == decoder_deepest_first
 
 
 def test_builds_two_stages_and_anisotropic_ones() -> None:

@@ -6,6 +6,7 @@ Axes: n sample, c channel, k class, d h w space (the arrays' own order).
 from __future__ import annotations
 
 import torch
+from monai.networks.blocks.dynunet_block import UnetUpBlock
 from monai.networks.nets import DynUNet
 from torch import nn
 
@@ -16,9 +17,10 @@ class UNet3d(DynUNet):
     """DynUNet with nnU-Net's topology and its supervision heads at their own resolution.
 
     Where nnU-Net and DynUNet differ (recipe.md 1.6): transposed convolutions have their bias here as there;
-    convolutions have none, which the norm behind them would remove. DynUNet's training output upsamples the
-    coarse heads to full size and stacks them; here each head keeps its resolution, for labels downsampled to
-    it, as in nnU-Net, and at a fraction of the memory.
+    convolutions have none, which the norm behind them would remove. A decoder level has the kernel of the
+    encoder stage whose output it joins, where DynUNet gives it that of the stage below. DynUNet's training
+    output upsamples the coarse heads to full size and stacks them; here each head keeps its resolution, for
+    labels downsampled to it, as in nnU-Net, and at a fraction of the memory.
 
     He normal initialisation with slope 0.01, biases 0 (DynUNet's own).
     """
@@ -52,6 +54,23 @@ class UNet3d(DynUNet):
 
     def check_kernel_stride(self) -> None:
         """A patch of fewer than 16 voxels has two stages, which DynUNet refuses without need."""
+
+    def get_upsamples(self) -> nn.ModuleList:
+        """The decoder, deepest level first, with nnU-Net's kernels.
+
+        dynamic-network-architectures, UNetDecoder: level s, s = 1 the deepest, takes kernel_sizes[-(s + 1)].
+        DynUNet takes that of -s, which makes an anisotropic plan's finest level 3x3x3 in place of 1x3x3.
+        """
+        upsamples: nn.ModuleList = self.get_module_list(
+            self.filters[1:][::-1],  # type: ignore[arg-type]
+            self.filters[:-1][::-1],  # type: ignore[arg-type]
+            self.kernel_size[:-1][::-1],
+            self.strides[1:][::-1],
+            UnetUpBlock,  # type: ignore[arg-type]
+            self.upsample_kernel_size[::-1],
+            self.trans_bias,
+        )
+        return upsamples
 
     def forward(self, patches_ncdhw: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Logits.
