@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from voxelburst import contract, stage
-from voxelburst.errors import StageError
+from voxelburst.errors import StageError, from_exception
+from voxelburst.models import save_weights
+from voxelburst.stages import preprocess
 from voxelburst.storage import Store
+from voxelburst.training.checkpoints import Checkpoints
+from voxelburst.volumes import Volume, write_canonical
 
 
 def preprocess_task(root: Path, **fields: object) -> dict:
@@ -88,6 +96,52 @@ def test_a_failed_stage_leaves_an_error_document_and_exits_non_zero(
     assert code == 1
     assert document["code"] == "DiskFull"
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == "DiskFull"
+
+
+def test_numpys_short_write_is_a_full_disk() -> None:
+    with Path("/dev/full").open("wb") as full, pytest.raises(OSError) as caught:
+        np.zeros(100_000).tofile(full)
+    assert caught.value.errno is None  # which is why it needs a rule of its own
+    assert from_exception(caught.value).code == "DiskFull"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True, text=True
+    )
+    if mount.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mount.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_what_the_stages_write_with_says_that_the_disk_is_full(small_disk: Path) -> None:
+    store = Store(f"file://{small_disk}/")
+    weights = torch.nn.Linear(500, 100)
+    volume = Volume(voxels_zyx=np.random.default_rng(0).integers(0, 9999, (32, 64, 64)), affine=np.eye(4))
+    writers: dict[str, Callable[[], object]] = {
+        "arrays": lambda: preprocess._put_array(store, "image.npy", np.zeros((64, 64, 64), np.float32)),
+        "volumes": lambda: write_canonical(small_disk / "image.nii.gz", volume),
+        "weights": lambda: save_weights(weights, small_disk / "weights.pt"),
+        "checkpoints": lambda: Checkpoints(store, "checkpoints/").save(weights.state_dict()),
+        "documents": lambda: store.write("document", "x" * 100_000),
+    }
+    for what, write in writers.items():
+        with pytest.raises(OSError) as caught:
+            write()
+        assert from_exception(caught.value).code == "DiskFull", what
+        for left in small_disk.rglob("*"):
+            if left.is_file():
+                left.unlink()
+
+
+def test_a_systems_error_is_told_without_its_path() -> None:
+    error = from_exception(PermissionError(13, "Permission denied", "/data/jane-doe/ct.nii.gz"))
+    assert error.message == "PermissionError: Permission denied"
 
 
 def test_a_key_that_climbs_out_of_its_root_is_refused(tmp_path: Path) -> None:

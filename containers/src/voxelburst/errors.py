@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from typing import Any
+
+# What C's fwrite leaves of a full disk when NumPy writes an array: an OSError without a number.
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 
 class StageError(Exception):
@@ -16,6 +22,7 @@ class StageError(Exception):
         got: what was found.
         allowed: what is allowed.
         case_id: the case at fault.
+        exit_code: of the process that ends with it.
     """
 
     def __init__(
@@ -28,6 +35,7 @@ class StageError(Exception):
         got: str | None = None,
         allowed: str | None = None,
         case_id: str | None = None,
+        exit_code: int = 1,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -37,6 +45,7 @@ class StageError(Exception):
         self.got = got
         self.allowed = allowed
         self.case_id = case_id
+        self.exit_code = exit_code
 
     def to_document(self, **where: Any) -> dict[str, Any]:
         """The error document (lib/contracts/error.ts); ``where`` adds stage, taskId and index."""
@@ -60,7 +69,7 @@ def from_exception(error: BaseException) -> StageError:
         return error
     text = str(error).strip().splitlines()
     first = (text[0] if text else type(error).__name__)[:300]
-    if isinstance(error, OSError) and error.errno in (28, 122):
+    if _is_disk_full(error):
         return StageError(
             "DiskFull",
             "The disk that holds the run's data is full, or its quota is used up.",
@@ -79,8 +88,16 @@ def from_exception(error: BaseException) -> StageError:
             f"The stage needs more memory than there is: {first}.",
             "Lower plan.memoryGiB, plan.batch or model.width in the recipe, or use a larger machine.",
         )
+    if isinstance(error, OSError) and error.errno:
+        first = os.strerror(error.errno)  # without the path, which may name a patient
     return StageError(
         "StageFailed",
         f"{type(error).__name__}: {first}",
         "Read the stage's log (`voxelburst logs`); run with --debug for the stack trace.",
     )
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or bool(_SHORT_WRITE.match(str(error)))

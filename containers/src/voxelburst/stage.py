@@ -99,7 +99,8 @@ def execute(stage_name: str, run: Callable[[Any, Stage], Any], task_uri: str) ->
     to <outputPrefix>result.json, whose existence means that the output is complete.
 
     Returns:
-        the exit code: 0, or 1 after an error document was written to runs/<id>/errors/<name>.json.
+        the exit code: 0, or the error's (1; 143 for a training that was stopped) after its document was
+        written to runs/<id>/errors/<name>.json.
     """
     stage: Stage | None = None
     try:
@@ -123,7 +124,7 @@ def execute(stage_name: str, run: Callable[[Any, Stage], Any], task_uri: str) ->
         report_error(error, stage_name, stage)
         # The log keeps the stack; the CLI shows it with --debug only.
         traceback.print_exc(file=sys.stderr)
-        return 1
+        return error.exit_code
 
 
 def report_error(error: StageError, stage_name: str, stage: Stage | None) -> None:

@@ -120,6 +120,26 @@ def test_the_same_training_gives_the_same_weights_and_another_seed_others(
     assert trained(make(seed=8), "fp32")["weightsSha256"] != first
 
 
+def sagemaker_folder(base: Path, task: str) -> Path:
+    """/opt/ml of a training job on one host, as SageMaker makes it."""
+    config = base / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text(json.dumps({"task": task}))
+    (config / "resourceconfig.json").write_text(
+        json.dumps({"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"})
+    )
+    return base
+
+
+def link_arrays(base: Path, dataset: SmallDataset) -> None:
+    """The channel of the arrays."""
+    channel = base / "input" / "data" / "arrays"
+    channel.mkdir(parents=True)
+    for case_id in dataset.ids:
+        prefix = dataset.arrays_prefix(case_id)
+        (channel / Path(prefix).name).symlink_to(dataset.store.local(prefix))
+
+
 def wait_for_a_checkpoint(dataset: SmallDataset, strategy: str, running: subprocess.Popen) -> None:
     folder = dataset.store.local(f"train/{digest(strategy)}/checkpoints/")
     deadline = time.monotonic() + 120
@@ -150,9 +170,14 @@ def test_a_training_killed_and_resumed_has_an_undisturbed_ones_weights_bit_for_b
     assert resumed["weightsSha256"] == undisturbed["weightsSha256"]
 
 
-def test_sigterm_leaves_a_checkpoint_of_the_step_it_came_in(make: Callable[..., SmallDataset]) -> None:
+def test_sigterm_leaves_a_checkpoint_of_the_step_it_came_in_and_says_so(
+    make: Callable[..., SmallDataset], tmp_path: Path
+) -> None:
     dataset = make(budget={"steps": 100_000})
-    running = process(dataset.train_task("fp32", checkpointMinutes=60))
+    task = dataset.train_task("fp32", checkpointMinutes=60)
+    base = sagemaker_folder(tmp_path / "opt-ml", task)
+    link_arrays(base, dataset)
+    running = process(task, SAGEMAKER_BASE_DIR=str(base))
     assert running.stdout is not None
     for line in running.stdout:
         if json.loads(line).get("done", 0) >= 3:
@@ -160,11 +185,31 @@ def test_sigterm_leaves_a_checkpoint_of_the_step_it_came_in(make: Callable[..., 
     running.send_signal(signal.SIGTERM)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGTERM, errors
-    state = torch.load(
-        dataset.store.local(f"train/{digest('fp32')}/checkpoints/checkpoint-0.pt"), weights_only=True
-    )
+    state = torch.load(base / "checkpoints" / "checkpoint-0.pt", weights_only=True)
     assert state["step"] >= 3
     assert state["totalSteps"] == 100_000
+    failure = (base / "output" / "failure").read_text()
+    assert failure.startswith("TrainingStopped: The training was stopped by SIGTERM")
+    assert "Resume the run" in failure
+    document = dataset.store.read_json(f"runs/{dataset.plan['runId']}/errors/train-fold0-fp32.json")
+    assert document["code"] == "TrainingStopped"
+
+
+def test_sigterm_stops_the_ranks_of_a_distributed_training_with_the_same_words(
+    make: Callable[..., SmallDataset],
+) -> None:
+    dataset = make(budget={"steps": 100_000})
+    running = process(dataset.train_task("ddp", checkpointMinutes=60), VOXELBURST_DDP_PROCESSES="2")
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith("{") and json.loads(line).get("done", 0) >= 3:
+            break
+    running.send_signal(signal.SIGTERM)
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGTERM, errors
+    document = dataset.store.read_json(f"runs/{dataset.plan['runId']}/errors/train-fold0-ddp.json")
+    assert document["code"] == "TrainingStopped"
+    assert dataset.store.exists(f"train/{digest('ddp')}/checkpoints/checkpoint-0.pt")
 
 
 def test_a_training_in_minutes_decides_its_steps_once(make: Callable[..., SmallDataset]) -> None:
@@ -223,24 +268,14 @@ def test_under_sagemaker_it_keeps_to_its_directories(
 ) -> None:
     dataset = make()
     task = dataset.train_task("fp32")
-    base = tmp_path / "opt-ml"
-    config = base / "input" / "config"
-    config.mkdir(parents=True)
-    (config / "hyperparameters.json").write_text(json.dumps({"task": task}))
-    (config / "resourceconfig.json").write_text(
-        json.dumps({"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"})
-    )
+    base = sagemaker_folder(tmp_path / "opt-ml", task)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
     # Without the channel: the failure file says why, in a sentence.
     assert execute("train", train.run, task) == 1
     failure = (base / "output" / "failure").read_text()
     assert failure.startswith("ArraysMissing: Case case-0 has no image.npy")
     assert "Traceback" not in failure
-    channel = base / "input" / "data" / "arrays"
-    channel.mkdir(parents=True)
-    for case_id in dataset.ids:
-        prefix = dataset.arrays_prefix(case_id)
-        (channel / Path(prefix).name).symlink_to(dataset.store.local(prefix))
+    link_arrays(base, dataset)
     assert execute("train", train.run, task) == 0
     assert model_folder.read(base / "model").files["weights.pt"]
     assert (base / "checkpoints" / "checkpoint-0.pt").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
         name: tensor.detach().to("cpu", torch.float32).clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
-    torch.save(state, path)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)  # straight to a file, it would hide the system's error
+    path.write_bytes(buffer.getbuffer())
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -6,7 +6,6 @@ full disk, no memory) fails the stage. No path, file name, UID or patient's iden
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import hmac
 import os
@@ -21,7 +20,7 @@ from ..contract import (
     Warning,
     to_json,
 )
-from ..errors import StageError
+from ..errors import StageError, from_exception
 from ..host import describe
 from ..stage import Stage
 from ..storage import Store
@@ -219,8 +218,9 @@ def _entry(case: IngestCase, refusal: Refusal) -> QuarantineEntry:
 
 def _without_path(error: OSError, case_id: str) -> Exception:
     """The same failure without the file name that Python puts into an OSError's text."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OSError(error.errno, os.strerror(error.errno))
+    coded = from_exception(error)
+    if coded.code == "DiskFull":
+        return coded
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return StageError(
         "InputUnreadable",

@@ -304,7 +304,10 @@ _PACKAGES = {
 
 
 class _StopAsked:
-    """SIGTERM: somebody wants the machine back. The step ends, and a checkpoint is written.
+    """SIGTERM: somebody wants the machine back. The step ends, a checkpoint is written, the training fails.
+
+    SageMaker gives 120 seconds for it. Where it asked for the stop itself, it calls the job Stopped and shows
+    no reason; where the host is going down, the job has failed, and output/failure says why.
 
     Ranks but the first go on until it is gone: they would leave it waiting for them in the middle of a step.
     """
@@ -325,8 +328,7 @@ class _StopAsked:
 
     def obey(self) -> None:
         if self.asked:
-            print("stopped by SIGTERM; the checkpoint is written", file=sys.stderr, flush=True)
-            sys.exit(128 + signal.SIGTERM)
+            raise launch.stopped()
 
 
 def _device(task: TrainTask, local_rank: int) -> torch.device:

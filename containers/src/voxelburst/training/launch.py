@@ -100,7 +100,8 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
     """Starts the ranks of this host by torchrun and waits for them. SIGTERM is passed on to them.
 
     Raises:
-        StageError: that of the rank that failed first; TrainingRankFailed when it left none.
+        StageError: that of the rank that failed first; TrainingRankFailed when it left none; TrainingStopped
+            after SIGTERM.
     """
     if launch.main_address != "127.0.0.1" and launch.node_rank > 0:
         _wait_for(launch.main_address)
@@ -112,11 +113,11 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
             [*command, "-m", "voxelburst", "train", *task_arguments],
             env={**os.environ, _ERRORS_VARIABLE: errors},
         )
-        stopped = False
+        was_stopped = False
 
         def pass_on(number: int, _: Any) -> None:
-            nonlocal stopped
-            stopped = True
+            nonlocal was_stopped
+            was_stopped = True
             process.send_signal(number)
 
         before = signal.signal(signal.SIGTERM, pass_on)
@@ -126,8 +127,8 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
             signal.signal(signal.SIGTERM, before)
         if code == 0:
             return
-        if stopped:
-            sys.exit(128 + signal.SIGTERM)
+        if was_stopped:
+            raise stopped()
         for path in sorted(Path(errors).iterdir()):
             raise _from_document(json.loads(path.read_text()))
     raise StageError(
@@ -135,6 +136,17 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
         f"A process of the distributed training ended with exit code {code} and left no error.",
         "Read the end of the stage's log, remove the cause and resume the run.",
         got=str(code),
+    )
+
+
+def stopped() -> StageError:
+    """The end of a training that got SIGTERM: 143, as shells and container runtimes have it."""
+    return StageError(
+        "TrainingStopped",
+        "The training was stopped by SIGTERM before its last step; its last checkpoint is kept.",
+        "Resume the run: the training goes on from that checkpoint.",
+        got="SIGTERM",
+        exit_code=128 + signal.SIGTERM,
     )
 
 
