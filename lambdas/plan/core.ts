@@ -62,6 +62,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   const parts = {
     ...geometry,
     precision: choices.precision,
+    optimizer: choices.optimizer,
     seed: recipe.train.seed,
     budget: choices.budget,
     infer: recipe.infer,

@@ -9,13 +9,13 @@ import {
   VoxelburstError,
 } from "../../lib/contracts/index.ts";
 import { map3, product, roundHalfEven, type Triple, transposed } from "./arithmetic.ts";
-import { type Choices, gpusOf, precisionOfStrategy, type Refusal } from "./choices.ts";
+import { type Choices, gpusOf, precisionOfStrategy, type Refusal, scaleOf } from "./choices.ts";
 import { type Configuration, configurationOf, hasLowResolutionStage, planConfiguration } from "./configuration.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { ANISOTROPY, medianShape, targetSpacing, transposeFor } from "./geometry.ts";
 import { trainingMemoryGiB, usableMemoryGiB } from "./memory.ts";
 import { normalisations } from "./normalisation.ts";
-import { deepSupervisionWeights, featureMapElements, featuresOf, REFERENCE_WIDTH } from "./topology.ts";
+import { deepSupervisionWeights, featureMapElements, featuresOf } from "./topology.ts";
 
 export interface Design
   extends Pick<
@@ -37,8 +37,6 @@ export interface Design
   refusal?: Refusal;
 }
 
-const NNUNET_MEMORY_GIB = 8;
-
 /**
  * @param records - of the training cases
  * @throws VoxelburstError PatchInvalid or VolumesTooSmall
@@ -55,14 +53,15 @@ export function designOf(
   const transpose = transposeFor(spacingMmZyx);
   const medianZyx = medianShape(fingerprint, spacingMmZyx);
   const classes = dataset.labels.length;
-  const width = recipe.model.width ?? REFERENCE_WIDTH;
+  const scale = scaleOf(machine);
+  const width = recipe.model.width ?? scale.width;
   const target = {
     spacing: transposed(spacingMmZyx, transpose),
     medianShape: transposed(medianZyx, transpose),
     cases: records.length,
     classes,
     width,
-    memoryGiB: recipe.plan.memoryGiB,
+    memoryGiB: recipe.plan.memoryGiB ?? scale.memoryGiB,
   };
   const configuration = recipe.plan.patch
     ? givenPatch(configurationOf(transposed(recipe.plan.patch, transpose), target), recipe.plan.patch, transpose)
@@ -77,10 +76,17 @@ export function designOf(
     );
   const features = featuresOf(width, stages);
   const elements = featureMapElements(configuration.patch, { strides: configuration.strides, features }, classes);
-  const notes: string[] = [];
+  const notes: string[] = scaleNotes(recipe, machine);
   if (!fingerprint.intensities && dataset.channels.some((name) => name.toLowerCase() === "ct"))
     notes.push("No training case has any foreground: CT channels get a z-score in place of the dataset's clip.");
-  const fitted = fitBatch(recipe.plan.batch ?? configuration.batch, elements, choices, recipe, machine, notes);
+  const fitted = fitBatch(
+    recipe.plan.batch ?? Math.min(configuration.batch, scale.maxBatch),
+    elements,
+    choices,
+    recipe,
+    machine,
+    notes,
+  );
   const network: Network = {
     model: recipe.model.name,
     inputChannels: dataset.channels.length,
@@ -161,10 +167,21 @@ function fitBatch(
   };
 }
 
+function scaleNotes({ model, plan }: Recipe, machine: Machine): string[] {
+  if (machine.gpus > 0) return [];
+  const { width, memoryGiB, maxBatch } = scaleOf(machine);
+  const set = [
+    ...(model.width === undefined ? [`model.width ${width}`] : []),
+    ...(plan.memoryGiB === undefined && plan.patch === undefined ? [`plan.memoryGiB ${memoryGiB}`] : []),
+    ...(plan.batch === undefined ? [`a batch of at most ${maxBatch}`] : []),
+  ];
+  return set.length > 0 ? [`There is no GPU, so training is planned small: ${set.join(", ")}.`] : [];
+}
+
 function overridesOf({ model, plan }: Recipe): string[] {
   return [
     ...(model.width === undefined ? [] : [`model.width=${model.width}`]),
-    ...(plan.memoryGiB === NNUNET_MEMORY_GIB ? [] : [`plan.memoryGiB=${plan.memoryGiB}`]),
+    ...(plan.memoryGiB === undefined ? [] : [`plan.memoryGiB=${plan.memoryGiB}`]),
     ...(plan.spacingMm ? [`plan.spacingMm=${show(plan.spacingMm)}`] : []),
     ...(plan.patch ? [`plan.patch=${show(plan.patch)}`] : []),
     ...(plan.batch === undefined ? [] : [`plan.batch=${plan.batch}`]),

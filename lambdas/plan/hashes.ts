@@ -51,7 +51,16 @@ export interface TrainParts {
   arrays: readonly string[];
   plan: Pick<
     Plan,
-    "network" | "patch" | "batch" | "batchDice" | "dummy2d" | "normalisation" | "precision" | "seed" | "budget"
+    | "network"
+    | "patch"
+    | "batch"
+    | "batchDice"
+    | "dummy2d"
+    | "normalisation"
+    | "precision"
+    | "optimizer"
+    | "seed"
+    | "budget"
   >;
   strategy: Strategy;
   gpus: number;
@@ -59,7 +68,7 @@ export interface TrainParts {
 }
 
 export function trainHash(request: Identity, { arrays, plan, strategy, gpus, machine }: TrainParts): string {
-  const { network, patch, batch, batchDice, dummy2d, normalisation, seed, budget } = plan;
+  const { network, patch, batch, batchDice, dummy2d, normalisation, optimizer, seed, budget } = plan;
   return hashOf({
     ...base("train", request),
     arrays,
@@ -70,6 +79,7 @@ export function trainHash(request: Identity, { arrays, plan, strategy, gpus, mac
     dummy2d,
     // Augmentation keeps the outside of a masked channel at 0.
     masked: normalisation.map((channel) => channel.scheme === "zscore" && channel.masked),
+    optimizer,
     seed,
     budget,
     strategy,

@@ -65,6 +65,7 @@ export type PlannedParts = Pick<
   | "batchDice"
   | "dummy2d"
   | "precision"
+  | "optimizer"
   | "seed"
   | "budget"
   | "infer"

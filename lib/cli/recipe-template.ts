@@ -5,12 +5,13 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 
 # model:
 #   name: unet3d            # nnU-Net's plain U-Net
-#   width: 32               # features of the first stage, 4 to 64
+#   width: 32               # features of the first stage, 4 to 64; default without a GPU: 16
 
 # train:
 #   minutes: 10             # budget; becomes a number of steps once, after warm-up
 #   steps: 25000            # budget in steps; wins over minutes
 #   precision: bf16         # fp32, bf16 or fp16, of the strategies amp, dali, fused and ddp
+#   optimizer: sgd          # sgd (nnU-Net's) or adamw, which is the default without a GPU
 #   seed: 0
 #   checkpointMinutes: 2    # a checkpoint at least this often
 
@@ -21,7 +22,7 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 # engines: onnxruntime      # any of torch, inductor, onnxruntime, tensorrt; default: the fastest that the machine has
 
 # plan:
-#   memoryGiB: 8            # GPU memory that nnU-Net's rules plan for
+#   memoryGiB: 8            # memory that nnU-Net's rules plan for; default without a GPU: 1
 #   spacingMm: [1, 1, 1]    # z, y, x; default: the median over the cases
 #   patch: [64, 64, 64]     # z, y, x; default: planned
 #   batch: 2                # default: planned

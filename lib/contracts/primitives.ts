@@ -43,6 +43,7 @@ export const affine = z.tuple([row, row, row, row]);
 export const stageName = z.enum(["ingest", "plan", "preprocess", "train", "compile", "infer", "report"]);
 export const strategy = z.enum(["fp32", "amp", "dali", "fused", "ddp"]);
 export const engine = z.enum(["torch", "inductor", "onnxruntime", "tensorrt"]);
+export const optimizer = z.enum(["sgd", "adamw"]);
 export const precision = z.enum(["fp32", "bf16", "fp16"]);
 
 export type StageName = z.infer<typeof stageName>;

@@ -1,6 +1,6 @@
 // recipe.yaml beside the manifest, and what --set overrides. Every field has a default: an empty recipe is a recipe.
 import * as z from "zod";
-import { engine, foldName, positive, precision, shapeZyx, spacingMmZyx, strategy } from "./primitives.ts";
+import { engine, foldName, optimizer, positive, precision, shapeZyx, spacingMmZyx, strategy } from "./primitives.ts";
 
 /** A single value stands for a list of one. */
 const listOf = <T extends z.ZodType>(item: T) => z.union([item.transform((x) => [x]), z.array(item).min(1)]);
@@ -11,14 +11,24 @@ export const recipe = z.strictObject({
       z.enum(["unet3d"]).transform((name) => ({ name, width: undefined })),
       z.strictObject({
         name: z.enum(["unet3d"]).default("unet3d"),
-        width: z.int().min(4).max(64).optional().describe("features of the first stage; default 32 (nnU-Net's)"),
+        width: z
+          .int()
+          .min(4)
+          .max(64)
+          .optional()
+          .describe("features of the first stage; default 32 (nnU-Net's), 16 without a GPU"),
       }),
     ])
     .default({ name: "unet3d", width: undefined })
     .describe("unet3d: nnU-Net's plain U-Net"),
   plan: z
     .strictObject({
-      memoryGiB: z.number().min(1).max(192).default(8).describe("GPU memory that nnU-Net's rules plan for"),
+      memoryGiB: z
+        .number()
+        .min(1)
+        .max(192)
+        .optional()
+        .describe("memory that nnU-Net's rules plan for; default 8 (nnU-Net's), 1 without a GPU"),
       spacingMm: spacingMmZyx.optional().describe("z, y, x; overrides the median spacing"),
       patch: shapeZyx.optional().describe("z, y, x; overrides the planned patch"),
       batch: z.int().min(1).max(512).optional().describe("overrides the planned global batch"),
@@ -34,6 +44,7 @@ export const recipe = z.strictObject({
       minutes: positive.max(10080).optional().describe("budget; becomes steps once, after warm-up"),
       steps: z.int().min(1).max(10_000_000).optional().describe("budget; wins over minutes"),
       precision: precision.optional().describe("of amp, dali, fused and ddp; default bf16"),
+      optimizer: optimizer.optional().describe("default: sgd (nnU-Net's) on a GPU, adamw without one"),
       seed: z
         .int()
         .min(0)

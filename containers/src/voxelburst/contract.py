@@ -352,6 +352,7 @@ class Plan:
     batch_dice: bool
     dummy2d: bool
     precision: str
+    optimizer: str
     seed: int
     budget: Budget
     infer: InferSettings

@@ -305,6 +305,7 @@ def _plan_document(ids: list[str], **fields: Any) -> dict[str, Any]:
         "batchDice": False,
         "dummy2d": False,
         "precision": "fp32",
+        "optimizer": "sgd",
         "seed": 0,
         "budget": {"steps": 50},
         "infer": {"overlap": 0.5, "mirroring": False, "nsdToleranceMm": 1},

@@ -164,6 +164,7 @@ def plan_document(ids: list[str], **fields: Any) -> dict[str, Any]:
         "batchDice": False,
         "dummy2d": False,
         "precision": "bf16",
+        "optimizer": "sgd",
         "seed": 7,
         "budget": {"steps": 4},
         "infer": {"overlap": 0.5, "mirroring": False, "nsdToleranceMm": 1},

@@ -190,7 +190,8 @@ describe("a setting redoes what it touches:", () => {
     ["the engine", { engines: ["torch" as const] }, [false, false, true, true]],
     ["train.minutes", { train: { minutes: 3 } }, [false, true, true, true]],
     ["train.seed", { train: { seed: 7 } }, [false, true, true, true]],
-    ["model.width", { model: { width: 16 } }, [false, true, true, true]],
+    ["train.optimizer", { train: { optimizer: "sgd" as const } }, [false, true, true, true]],
+    ["model.width", { model: { width: 24 } }, [false, true, true, true]],
     ["plan.spacingMm", { plan: { spacingMm: [1, 1, 2] as [number, number, number] } }, [true, true, true, true]],
     ["train.checkpointMinutes", { train: { checkpointMinutes: 9 } }, [false, false, false, false]],
     ["maxUsd", { maxUsd: 5 }, [false, false, false, false]],
@@ -298,10 +299,10 @@ describe("no-go", () => {
 describe("overrides", () => {
   const thick = ids(40).map((id) => record(id, { shapeZyx: [60, 100, 100], spacingMmZyx: [1, 1, 1] }));
 
-  it("reduce a planned batch to what the machine holds, with a note", async () => {
-    const run = await Run.of({ records: thick });
-    const roomy = (await run.plan(cpu({ memoryGiB: 64 }))).plan;
-    const tight = (await run.plan(cpu({ memoryGiB: 4 }))).plan;
+  it("reduce a planned batch to what the GPU holds, with a note", async () => {
+    const run = await Run.of({ records: thick, recipe: { plan: { patch: [32, 48, 48] } } });
+    const roomy = (await run.plan(h100)).plan;
+    const tight = (await run.plan({ ...h100, gpuMemoryGiB: 2 })).plan;
     expect(tight.batch).toBeLessThan(roomy.batch);
     expect(tight.notes[0]).toContain(`The batch is ${tight.batch} where the rules give ${roomy.batch}`);
     expect(tight.go).toBe(true);

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { designOf } from "../../../lambdas/plan/design.ts";
 import { chooseFolds, shuffledFolds } from "../../../lambdas/plan/folds.ts";
 import { type CaseRecord, recipe, splits as splitsSchema } from "../../../lib/contracts/index.ts";
-import { laptop, record } from "./fixture.ts";
+import { h100, laptop, record } from "./fixture.ts";
 
 const folder = fileURLToPath(new URL("../../../../shared/data/hippocampus/", import.meta.url));
 const present = existsSync(path.join(folder, "dataset.json"));
@@ -75,8 +75,17 @@ describe.skipIf(!present)("the 208 cases of Task04 in ../shared/data", () => {
     );
   });
 
-  it("get nnU-Net 2.8.1's plan", () => {
+  it("get the same patch, half the width and two patches a batch without a GPU, and are told so", () => {
     const design = designOf(records, dataset, recipe.parse({}), laptop, { strategies: ["dali"], precision: "bf16" });
+    expect(design).toMatchObject({ patch: [40, 56, 40], batch: 2, overrides: [] });
+    expect(design.network.features).toEqual([16, 32, 64, 128]);
+    expect(design.notes).toEqual([
+      "There is no GPU, so training is planned small: model.width 16, plan.memoryGiB 1, a batch of at most 2.",
+    ]);
+  });
+
+  it("get nnU-Net 2.8.1's plan on a GPU", () => {
+    const design = designOf(records, dataset, recipe.parse({}), h100, { strategies: ["dali"], precision: "bf16" });
     expect(design).toMatchObject({
       spacingMmZyx: [1, 1, 1],
       transpose: [0, 1, 2],

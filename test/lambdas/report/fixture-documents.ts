@@ -143,6 +143,7 @@ export function planOf(options: Required<FixtureOptions>): Plan {
     batchDice: true,
     dummy2d: false,
     precision: "bf16",
+    optimizer: "sgd",
     seed: 0,
     budget: { steps: 1200 },
     infer: { overlap: 0.5, mirroring: false, nsdToleranceMm: 1 },

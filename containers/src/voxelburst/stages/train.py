@@ -34,11 +34,11 @@ from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from ..training.loss import overlaps, segmentation_loss
 from ..training.memory import keep_freed_memory
+from ..training.optimizer import optimizer_of
 from ..training.publish import publish
 from ..training.strategy import strategy_of
 
-# nnU-Net v2's default trainer (recipe.md, 4).
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP_NORM = 0.01, 0.99, 3e-5, 12.0
+CLIP_NORM = 12.0  # nnU-Net v2's default trainer (recipe.md, 4)
 CURVE_POINTS = 100
 # Batches of validation patches for the pseudo Dice, at every tenth point of the curve.
 PSEUDO_DICE_EVERY, PSEUDO_DICE_BATCHES = 10, 2
@@ -136,9 +136,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         step_network = nn.parallel.DistributedDataParallel(
             step_network, device_ids=[device.index] if device.type == "cuda" else None
         )
-    optimizer = torch.optim.SGD(
-        network.parameters(), LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True, fused=True
-    )
+    optimizer, schedule = optimizer_of(plan.optimizer, network.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
 
     # The checkpoint to go on from.
@@ -198,7 +196,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         clock.start()
         while budget.total is None or step < budget.total:
             for group in optimizer.param_groups:
-                group["lr"] = budget.learning_rate(step, LEARNING_RATE)
+                group["lr"] = schedule.at(step, budget.total)
             batch = next(source)
             with autocast():
                 logits = step_network(batch.image_ncdhw.contiguous(memory_format=layout))
@@ -241,7 +239,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                         step=step,
                         seconds=round(clock.total, 3),
                         loss=mean_loss,
-                        learning_rate=budget.learning_rate(step - 1, LEARNING_RATE),
+                        learning_rate=schedule.at(step - 1, budget.total),
                         pseudo_dice=pseudo,
                     )
                 )
