@@ -80,9 +80,7 @@ export function choose(recipe: Recipe, machine: Machine): Choices {
 }
 
 function fastestStrategy(machine: Machine): Strategy {
-  if (machine.gpus > 1) return "ddp";
-  // Compiling the step needs a C++ compiler on a processor and gains little there.
-  return machine.gpus === 1 ? "fused" : "dali";
+  return machine.gpus > 1 ? "ddp" : "fused";
 }
 
 function precisionOf(recipe: Recipe, machine: Machine, notes: string[]): Plan["precision"] {

@@ -18,7 +18,7 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 # folds: fold0              # one, a list such as [fold0, fold1], or all; default: the first
 # foldCount: 5              # folds by patient where there is no splits.json
 
-# strategies: dali          # any of fp32, amp, dali, fused, ddp; default: the fastest that the machine has
+# strategies: fused         # any of fp32, amp, dali, fused, ddp; default: the fastest that the machine has
 # engines: onnxruntime      # any of torch, inductor, onnxruntime, tensorrt; default: the fastest that the machine has
 
 # plan:

@@ -16,7 +16,7 @@ describe("plan", () => {
     const { output, plan } = await run.plan();
     expect(output).toMatchObject({ go: true, preprocess: { missing: 20, shards: 2 }, trainConcurrency: 1 });
     expect(plan.cases).toEqual({ training: 20, test: 1, quarantined: 0 });
-    expect(output.trainings.map((training) => training.name)).toEqual(["fold0-dali"]);
+    expect(output.trainings.map((training) => training.name)).toEqual(["fold0-fused"]);
 
     const { runId } = run.request;
     const preprocess = await run.task(output.preprocess.taskKey);
@@ -26,13 +26,13 @@ describe("plan", () => {
 
     const [training] = output.trainings as [Training];
     const train = await run.task(training.taskKey);
-    expect(train).toMatchObject({ stage: "train", fold: "fold0", strategy: "dali", gpus: 0 });
+    expect(train).toMatchObject({ stage: "train", fold: "fold0", strategy: "fused", gpus: 0 });
     expect(train.inputHash).toBe(training.trainHash);
-    const trainCases = await run.lines(keys.taskCases(runId, "train-fold0-dali"), trainCase);
+    const trainCases = await run.lines(keys.taskCases(runId, "train-fold0-fused"), trainCase);
     expect(trainCases.filter((item) => item.part === "train")).toHaveLength(16);
     const prefixes = new Set(arrays.map((item) => item.outputPrefix));
     expect(trainCases.every((item) => prefixes.has(item.arraysPrefix))).toBe(true);
-    const manifest = await manifestOf(run, "train-fold0-dali");
+    const manifest = await manifestOf(run, "train-fold0-fused");
     expect(manifest[0]).toEqual({ prefix: `${run.artefactsUri}preprocess/` });
     expect(manifest.slice(1, 5)).toEqual(
       ["image.npy", "label.npy", "foreground.npz", "meta.json"].map(
@@ -48,14 +48,14 @@ describe("plan", () => {
       engine: "onnxruntime",
       modelPrefix: `train/${training.trainHash}/`,
     });
-    const parity = await run.lines(keys.taskCases(runId, "compile-fold0-dali-onnxruntime"), trainCase);
+    const parity = await run.lines(keys.taskCases(runId, "compile-fold0-fused-onnxruntime"), trainCase);
     expect(parity).toHaveLength(4);
     const infer = await run.task(engine!.inferTaskKey);
-    expect(infer).toMatchObject({ stage: "infer", masksPrefix: `runs/${runId}/masks/fold0-dali-onnxruntime/` });
+    expect(infer).toMatchObject({ stage: "infer", masksPrefix: `runs/${runId}/masks/fold0-fused-onnxruntime/` });
     expect(infer.stage === "infer" && compile.stage === "compile" && infer.enginePrefix === compile.outputPrefix).toBe(
       true,
     );
-    const inferred = await run.lines(keys.taskCases(runId, "infer-fold0-dali-onnxruntime"), inferCase);
+    const inferred = await run.lines(keys.taskCases(runId, "infer-fold0-fused-onnxruntime"), inferCase);
     expect(inferred.map((item) => item.part)).toEqual([...Array(4).fill("validation"), "test"]);
   });
 
@@ -123,7 +123,7 @@ describe("a corrected label redoes what it touches:", () => {
     const { output, plan } = await run.plan();
     const { runId } = run.request;
     const arrays = await run.lines(keys.taskCases(runId, "preprocess"), preprocessCase);
-    const infer = await run.lines(keys.taskCases(runId, "infer-fold0-dali-onnxruntime"), inferCase);
+    const infer = await run.lines(keys.taskCases(runId, "infer-fold0-fused-onnxruntime"), inferCase);
     const all: Hashes = {
       arrays: new Map(arrays.map((item) => [item.caseId, item.outputHash])),
       train: output.trainings[0]!.trainHash,
@@ -219,10 +219,10 @@ describe("the defaults of a machine", () => {
     return { output, plan, training: output.trainings[0]! };
   };
 
-  it("without a GPU are dali, ONNX Runtime and ten minutes", async () => {
+  it("without a GPU are fused, ONNX Runtime and ten minutes", async () => {
     const { plan, training } = await chosen(laptop);
     expect([training.strategy, training.engines[0]!.engine, plan.budget, plan.precision]).toEqual([
-      "dali",
+      "fused",
       "onnxruntime",
       { minutes: 10 },
       "bf16",
