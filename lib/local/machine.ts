@@ -3,12 +3,10 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { hashOf, type Machine, VoxelburstError } from "../contracts/index.ts";
 import { checkout, type Home } from "./home.ts";
 
-const probeScript = fileURLToPath(new URL("machine-probe.py", import.meta.url));
 const machineScript = path.join(checkout, "containers", "src", "voxelburst", "machine.py");
 
 /** What `python -m voxelburst machine` describes. */
@@ -24,7 +22,14 @@ const description = z.object({
   /** Engine to the sentence that says what it lacks. */
   missing: z.record(z.string(), z.string()).default({}),
 });
-const probeAnswer = z.object({ missing: z.array(z.string()), machine: description.optional() });
+/** What it prints where it cannot. */
+const printedError = z.looseObject({
+  type: z.literal("error"),
+  code: z.string(),
+  message: z.string(),
+  remedy: z.string(),
+  got: z.string().optional(),
+});
 export type MachineDescription = z.infer<typeof description>;
 
 /** How long a speed counts that was measured beside other work. */
@@ -79,7 +84,7 @@ export async function probe(home: Home, python: string): Promise<MachineDescript
   const file = path.join(home.cache, "machine.json");
   const key = hashOf({
     packages: packagesState(python),
-    scripts: [probeScript, machineScript].map((file) => readFileSync(file, "utf8")),
+    script: readFileSync(machineScript, "utf8"),
     processor: cpus()[0]?.model,
     cpus: availableParallelism(),
     gpus: nvidiaGpus(),
@@ -89,16 +94,7 @@ export async function probe(home: Home, python: string): Promise<MachineDescript
   if (kept?.key === key && Date.now() < (kept.until ?? Number.POSITIVE_INFINITY)) return kept.answer;
   // A machine that is at work looks slower than it is: ask it again later.
   const isBusy = loadavg()[0]! > availableParallelism() / 2;
-  const { missing, machine: answer } = await ask(python);
-  if (!answer) {
-    const several = missing.length > 1;
-    throw new VoxelburstError(
-      "PythonPackageMissing",
-      `The Python package${several ? "s" : ""} ${missing.join(", ")} ${several ? "are" : "is"} not installed in .venv.`,
-      SET_UP,
-      { got: missing.join(", ") },
-    );
-  }
+  const answer = await ask(python);
   mkdirSync(home.cache, { recursive: true });
   writeFileSync(
     `${file}.${process.pid}`,
@@ -135,8 +131,8 @@ function packagesState(python: string): unknown {
   });
 }
 
-async function ask(python: string): Promise<z.infer<typeof probeAnswer>> {
-  const child = spawn(python, [probeScript], { stdio: ["ignore", "pipe", "pipe"] });
+async function ask(python: string): Promise<MachineDescription> {
+  const child = spawn(python, ["-m", "voxelburst", "machine"], { stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   let err = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
@@ -145,12 +141,15 @@ async function ask(python: string): Promise<z.infer<typeof probeAnswer>> {
     child.once("error", reject);
     child.once("close", resolve);
   });
-  const last = out.trim().split("\n").at(-1) ?? "";
-  const parsed = code === 0 ? probeAnswer.safeParse(parseOrUndefined(last)) : undefined;
+  const last = parseOrUndefined(out.trim().split("\n").at(-1) ?? "");
+  const parsed = code === 0 ? description.safeParse(last) : undefined;
   if (parsed?.success) return parsed.data;
+  const error = printedError.safeParse(last).data;
+  if (error?.code === "PythonPackageMissing")
+    throw new VoxelburstError(error.code, error.message, error.remedy, { got: error.got });
   throw new VoxelburstError(
     "PythonEnvironmentBroken",
-    `The Python environment cannot be used: ${err.trim().split("\n").at(-1) || `its probe ended with ${code}`}.`,
+    `The Python environment cannot be used: ${error?.message ?? (err.trim().split("\n").at(-1) || `exit code ${code}`)}.`,
     "Remove .venv and run `npm run setup` in the checkout.",
   );
 }

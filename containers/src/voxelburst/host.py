@@ -5,15 +5,25 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 from pathlib import Path
 
 from .contract import Host
 
 
-def cpus() -> int:
-    """Processors that this process may use."""
+def processors() -> int:
+    """Processors that this process may run on."""
     return len(os.sched_getaffinity(0))
+
+
+def cpus() -> int:
+    """Processors that this process may keep busy: OMP_NUM_THREADS where several share the machine, else all.
+
+    Threads of DALI, of a pool and of loaders count as OpenMP's do: two children on two cores use one each.
+    """
+    share = re.match(r"[1-9]\d*", os.environ.get("OMP_NUM_THREADS", ""))
+    return min(int(share[0]), processors()) if share else processors()
 
 
 def processor_name() -> str:

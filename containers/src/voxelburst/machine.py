@@ -1,17 +1,28 @@
-"""`python -m voxelburst machine`: what this machine can do, as one JSON object on stdout."""
+"""`python -m voxelburst machine`: what this machine can do, as one JSON object on stdout.
+
+torch and what needs it are imported late: a package that is missing must be named first, with all others.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import os
+import re
 import time
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from . import host
+from .errors import StageError
 
-from . import engines, host
-from .engines.engine import threads
+if TYPE_CHECKING:
+    import torch
+
+# Of the checkout; an image has none, and its build has imported every package.
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 # A layer in the middle of a U-Net: wide enough to fill the units, small enough for every GPU.
 _GPU_SHAPE = (8, 32, 96)
@@ -20,13 +31,47 @@ _SECONDS = 1.0
 
 
 def main(_argv: list[str]) -> int:
-    print(json.dumps(describe(), indent=1))
+    """Raises: StageError: PythonPackageMissing, naming all that the stages would miss midway."""
+    if missing := missing_packages():
+        several = len(missing) > 1
+        raise StageError(
+            "PythonPackageMissing",
+            f"The Python package{'s' if several else ''} {', '.join(missing)} {'are' if several else 'is'} "
+            "not installed in this environment.",
+            "Run `npm run setup` in the checkout.",
+            got=", ".join(missing),
+        )
+    print(json.dumps(describe()))
     return 0
+
+
+def missing_packages() -> list[str]:
+    """Packages that the stages need and that are not installed, or whose modules are gone."""
+    if not PYPROJECT.exists():
+        return []
+    requirements = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    modules_of: dict[str, list[str]] = {}
+    for module, packages in importlib.metadata.packages_distributions().items():
+        for package in packages:
+            modules_of.setdefault(package, []).append(module)
+    names = [re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in requirements]
+    return [n for n in names if not all(map(_is_there, modules_of.get(n, [n.replace("-", "_")])))]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def describe() -> dict[str, Any]:
     """gpus, gpuName and gpuMemoryGiB where there is one, cpus, memoryGiB, bf16, convGflops and how it was
     measured, engines and what each other one lacks, versions."""
+    import torch
+
+    from . import engines
+
     where = engines.device()
     gpus = torch.cuda.device_count() if where.type == "cuda" else 0
     bf16 = native_bf16(where)
@@ -40,7 +85,7 @@ def describe() -> dict[str, Any]:
     return {
         **answer,
         "cpuName": host.processor_name(),
-        "cpus": host.cpus(),
+        "cpus": host.processors(),
         "memoryGiB": round(memory_gib(), 1),
         "bf16": bf16,
         **conv_gflops(where, dtype),
@@ -57,6 +102,8 @@ def describe() -> dict[str, Any]:
 def native_bf16(where: torch.device) -> bool:
     """Whether bf16 convolutions are native: emulated they are many times slower than fp32."""
     if where.type == "cuda":
+        import torch
+
         return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         flags = Path("/proc/cpuinfo").read_text()
@@ -78,17 +125,18 @@ def memory_gib() -> float:
     return total / 2**30
 
 
-@torch.no_grad()
 def conv_gflops(where: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """The best rate of 3x3x3 convolutions: other work on the machine can only make one slower.
 
     Returns:
         convGflops, 1e9 operations a second with a multiply-add as two; convShape, what was convolved.
     """
+    import torch
+
     on_gpu = where.type == "cuda"
     batch, channels, edge = _GPU_SHAPE if on_gpu else _CPU_SHAPE
     if not on_gpu:
-        torch.set_num_threads(threads())
+        torch.set_num_threads(host.processors())
     layer = torch.nn.Conv3d(channels, channels, 3, padding=1, bias=False).to(where, dtype)
     volumes_ncdhw = torch.randn(batch, channels, edge, edge, edge, device=where, dtype=dtype)
     if on_gpu:
@@ -97,7 +145,8 @@ def conv_gflops(where: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 
     def seconds() -> float:
         began = time.perf_counter()
-        layer(volumes_ncdhw)
+        with torch.no_grad():
+            layer(volumes_ncdhw)
         if on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter() - began

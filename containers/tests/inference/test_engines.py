@@ -231,13 +231,3 @@ def test_a_small_gpu_gets_fewer_windows_a_call(monkeypatch: pytest.MonkeyPatch) 
     assert called(80, (40, 56, 40)) == 64
     assert called(80, (256, 256, 256)) == 1
     assert windows_a_call(SimpleNamespace(patch=(8, 8, 8), network=None), CPU) == 1
-
-
-def test_threads_are_those_that_the_process_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    from voxelburst import host
-    from voxelburst.engines.engine import threads
-
-    monkeypatch.setattr(host, "cpus", lambda: 4)
-    for given, expected in (("2", 2), ("8", 4), ("", 4), ("none", 4), ("0", 4)):
-        monkeypatch.setenv("OMP_NUM_THREADS", given)
-        assert threads() == expected

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from voxelburst import engines, host, machine
+from voxelburst.__main__ import main
 
 
 def test_prints_one_json_object_with_what_the_plan_needs(
@@ -18,7 +20,7 @@ def test_prints_one_json_object_with_what_the_plan_needs(
     found = json.loads(capsys.readouterr().out)
     assert found["gpus"] == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
     assert ("gpuName" in found) == ("gpuMemoryGiB" in found) == (found["gpus"] > 0)
-    assert found["cpus"] == host.cpus()
+    assert found["cpus"] == host.processors()
     assert 0 < found["memoryGiB"] < 100_000
     assert found["convGflops"] > 0.1
     assert "3x3x3" in found["convShape"] and ("bfloat16" in found["convShape"]) == found["bf16"]
@@ -56,3 +58,22 @@ def test_emulated_bf16_is_not_native(monkeypatch: pytest.MonkeyPatch, tmp_path) 
     for flags, native in (("avx2 avx512f", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
         cpuinfo.write_text(f"flags : {flags}\n")
         assert machine.native_bf16(torch.device("cpu")) is native
+
+
+def test_names_all_missing_packages_before_it_imports_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        '[project]\ndependencies = ["numpy>=2", "no-such-package==1", "nor.this[x]; python_version>\'3\'"]\n'
+    )
+    monkeypatch.setattr(machine, "PYPROJECT", project)
+    assert main(["machine"]) == 1
+    error = json.loads(capsys.readouterr().out)
+    assert error["code"] == "PythonPackageMissing"
+    assert error["got"] == "no-such-package, nor.this"
+
+
+def test_this_environment_lacks_nothing() -> None:
+    assert machine.PYPROJECT.exists()
+    assert machine.missing_packages() == []

@@ -5,7 +5,6 @@ Axes: n window, c channel, k class, d h w space in the arrays' order.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +76,6 @@ def device() -> torch.device:
         if torch.cuda.is_available()
         else torch.device("cpu")
     )
-
-
-def threads() -> int:
-    """Threads that this process may keep busy: OMP_NUM_THREADS where several processes share the machine."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(int(wanted), host.cpus()) if wanted.isdigit() and int(wanted) > 0 else host.cpus()
 
 
 def windows_a_call(site: Site, where: torch.device) -> int:

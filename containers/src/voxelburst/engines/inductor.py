@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import host
 from ..contract import EngineFile
 from ..errors import StageError
-from .engine import Engine, Site, device, threads, unavailable, windows_a_call
+from .engine import Engine, Site, device, unavailable, windows_a_call
 from .pytorch import network_of
 
 NAME = "inductor"
@@ -54,7 +55,7 @@ class InductorEngine(Engine):
         self.precision = entry.precision
         self.device = device()
         self.batch = windows_a_call(site, self.device)
-        torch.set_num_threads(threads())
+        torch.set_num_threads(host.cpus())
         model = network_of(site).to(self.device)
         if self.device.type == "cuda":
             # torch.compile hoists layouts for two-dimensional convolutions only: the layout is set here.

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import host
 from ..contract import EngineFile
 from ..errors import StageError
 from . import onnx_export
-from .engine import Engine, Site, device, engine_file, threads, unavailable, windows_a_call
+from .engine import Engine, Site, device, engine_file, unavailable, windows_a_call
 
 NAME = "onnxruntime"
 MODEL_FILE = "model.onnx"
@@ -59,7 +60,7 @@ class OnnxRuntimeEngine(Engine):
         self.batch = windows_a_call(site, self.device)
         self._classes = site.network.output_classes
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads()
+        options.intra_op_num_threads = host.cpus()
         options.log_severity_level = 3
         # Waiting threads sleep: spinning, they would take the core that loads the next case.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .. import host
 from ..contract import EngineFile
 from ..models import WEIGHTS_FILE, build, load_weights
-from .engine import Engine, Site, device, threads, windows_a_call
+from .engine import Engine, Site, device, windows_a_call
 
 NAME = "torch"
 
@@ -40,7 +41,7 @@ class TorchEngine(Engine):
         self.precision = entry.precision
         self.device = device()
         self.batch = windows_a_call(site, self.device)
-        torch.set_num_threads(threads())
+        torch.set_num_threads(host.cpus())
         # Of the process: nothing else in it computes in FP32 on the GPU.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True

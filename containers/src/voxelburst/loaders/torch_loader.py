@@ -40,11 +40,11 @@ def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterato
         )
 
 
-def workers_of(device: torch.device, ranks_on_host: int) -> int:
+def workers_of(device: torch.device) -> int:
     """Processes that augment: nnU-Net's 12 at most; none where the CPU is what trains."""
     if device.type == "cpu":
         return 0
-    return max(1, min(12, host.cpus() // ranks_on_host - 1))
+    return max(1, min(12, host.cpus() - 1))
 
 
 class _Keys:

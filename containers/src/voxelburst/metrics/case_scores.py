@@ -36,7 +36,7 @@ def score_case(
     Args:
         predicted_zyx, reference_zyx: label maps of one shape.
         labels: ascending and consecutive from background 0.
-        workers: threads for distances; default: all processors of this process.
+        workers: threads for distances; default: all that this process may keep busy.
     """
     workers = workers or host.cpus()
     counts = confusion(reference_zyx, predicted_zyx, len(labels))

@@ -25,7 +25,6 @@ from ..contract import (
     Plan,
 )
 from ..engines import Site
-from ..engines.engine import threads
 from ..inference.pipeline import Outcome, predict, warm_up
 from ..inference.preview import preview_png
 from ..inference.sliding_window import SlidingWindow
@@ -193,10 +192,10 @@ def _score_all(
     records: dict[str, CaseRecord],
 ) -> None:
     largest = max(int(np.prod(record.shape_zyx)) for record in records.values())
-    at_once = 1 if largest >= _LARGE_VOXELS else threads()
+    at_once = 1 if largest >= _LARGE_VOXELS else host.cpus()
 
     def one(outcome: Outcome[InferCase, npt.NDArray[np.uint8]]) -> None:
-        _score(artefacts, plan, outcome, records[outcome.case.case_id], threads() // at_once)
+        _score(artefacts, plan, outcome, records[outcome.case.case_id], host.cpus() // at_once)
 
     with ThreadPoolExecutor(at_once, "score") as pool:
         for _ in pool.map(one, outcomes):

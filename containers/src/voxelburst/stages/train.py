@@ -81,7 +81,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        torch.set_num_threads(max(1, host.cpus() // me.local_ranks))
+        torch.set_num_threads(host.cpus())
         keep_freed_memory()
     if me.ranks > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -118,7 +118,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
             classes=plan.network.output_classes,
             masked=[bool(n.masked) for n in plan.normalisation],
             device=device,
-            workers=workers_of(device, me.local_ranks) if augment else 0,
+            workers=workers_of(device) if augment else 0,
             augment=augment,
         )
         return open_loader(loader)(of, sampling, options)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import paths
+from .. import host, paths
 from ..contract import TrainTask, frozen
 from ..errors import StageError
 
@@ -108,10 +108,12 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
     # On one host two trainings may run at a time: each has a port of its own.
     port = PORT if launch.nodes > 1 else _free_port()
     command = [sys.executable, "-m", "torch.distributed.run", *launch.arguments(port)]
+    # torchrun would give every rank one thread.
+    share = str(max(1, host.cpus() // launch.processes))
     with tempfile.TemporaryDirectory(prefix="voxelburst-ranks-") as errors:
         process = subprocess.Popen(
             [*command, "-m", "voxelburst", "train", *task_arguments],
-            env={**os.environ, _ERRORS_VARIABLE: errors},
+            env={**os.environ, "OMP_NUM_THREADS": share, _ERRORS_VARIABLE: errors},
         )
         was_stopped = False
 
@@ -205,13 +207,12 @@ class Rank:
     rank: int
     ranks: int
     local_rank: int
-    local_ranks: int
 
     @classmethod
     def here(cls) -> Rank:
-        names = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
-        rank, ranks, local_rank, local_ranks = (int(os.environ.get(*name)) for name in names)
-        return cls(rank=rank, ranks=ranks, local_rank=local_rank, local_ranks=local_ranks)
+        names = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+        rank, ranks, local_rank = (int(os.environ.get(*name)) for name in names)
+        return cls(rank=rank, ranks=ranks, local_rank=local_rank)
 
 
 def resource_config() -> dict[str, Any]:
