@@ -63,17 +63,27 @@ def ours(
     return {"y": y.detach(), "dx": dx, "dweight": dweight, "dbias": dbias}
 
 
+def other_side(
+    dx: torch.Tensor, terms: torch.Tensor, z: torch.Tensor, scale: torch.Tensor, mean: torch.Tensor
+) -> torch.Tensor:
+    """dx, with the activation's other slope where float32 cannot tell the side of zero.
+
+    A mean far from zero has a rounding that moves z: at a mean of 1e4 deviations some 1 in 10,000 elements
+    change their side, and their gradient with it, however exact the rest is (in float64 with that mean alone
+    in float32, dx differs by 1e-2).
+    """
+    mean32 = mean.float().abs()
+    reach = scale.abs() * (torch.nextafter(mean32, torch.full_like(mean32, torch.inf)) - mean32)
+    switched = torch.where(z > 0, dx - (1 - SLOPE) * terms, dx + (1 - SLOPE) * terms)
+    return torch.where(z.abs() <= reach, switched, dx)
+
+
 def reference(
     x: torch.Tensor, dy: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """The definition in float64, a sample at a time for the sake of memory, with the terms dx is a sum of."""
-    ys, dxs, terms, dweight, dbias = (
-        [],
-        [],
-        [],
-        torch.zeros_like(weight).double(),
-        torch.zeros_like(bias).double(),
-    )
+    parts: dict[str, list[torch.Tensor]] = {"y": [], "dx": [], "terms": [], "other dx": []}
+    dweight, dbias = torch.zeros_like(weight).double(), torch.zeros_like(bias).double()
     for x_one, dy_one in zip(x.detach().double().split(1), dy.double().split(1), strict=True):
         leaves = [t.detach().double().requires_grad_() for t in (x_one, weight, bias)]
         mean = leaves[0].mean((2, 3, 4), keepdim=True)
@@ -81,19 +91,24 @@ def reference(
         z = (leaves[0] - mean) * rstd * leaves[1][:, None, None, None] + leaves[2][:, None, None, None]
         y = nn.functional.leaky_relu(z, SLOPE)
         dx, dweight_one, dbias_one = torch.autograd.grad(y, leaves, dy_one)
-        ys.append(y.detach())
-        dxs.append(dx)
-        terms.append((rstd * leaves[1][:, None, None, None] * dy_one).detach())
+        scale = (rstd * leaves[1][:, None, None, None]).detach()
+        terms = scale * dy_one
+        other = other_side(dx, terms, z.detach(), scale, mean.detach())
+        for name, part in (("y", y.detach()), ("dx", dx), ("terms", terms), ("other dx", other)):
+            parts[name].append(part)
         dweight += dweight_one
         dbias += dbias_one
-    joined = {"y": torch.cat(ys), "dx": torch.cat(dxs), "terms": torch.cat(terms)}
+    joined = {name: torch.cat(samples) for name, samples in parts.items()}
     return {**joined, "dweight": dweight, "dbias": dbias}
 
 
 def assert_close(out: dict[str, torch.Tensor], want: dict[str, torch.Tensor], tolerance: float) -> None:
     for name, array in out.items():
         assert torch.isfinite(array).all(), f"{name} has elements that are not finite"
-        error = (array.double() - want[name]).norm()
+        error = array.double() - want[name]
+        if name == "dx":
+            error = torch.minimum(error.abs(), (array.double() - want["other dx"]).abs())
+        error = error.norm()
         scale = want["terms" if name == "dx" else name].norm()
         assert error <= tolerance * scale + 1e-6, f"{name}: relative error {float(error / scale):.2e}"
 
@@ -148,8 +163,14 @@ def test_addresses_more_than_two_to_the_31_elements() -> None:
 
 def test_a_mean_far_from_zero_is_taken_out_without_cancellation() -> None:
     inputs = arrays((2, 32, 40, 56, 40), torch.float32, mean=1e4)
-    # float32 holds this mean to 5e-4 of x's deviations; sums of squares would leave nothing.
-    assert_close(ours(*inputs), reference(*inputs), 1e-3)
+    # float32 holds this mean to 5e-4 of x's deviations, of which dweight gets twice as much; sums of squares
+    # would leave nothing. interpreted_kernels.py has the statistics themselves.
+    out, want = ours(*inputs), reference(*inputs)
+    assert_close(out, want, 2e-3)
+    switches = want["other dx"] != want["dx"]
+    assert switches.double().mean() < 1e-3
+    error = (out["dx"].double() - want["dx"])[~switches].norm()
+    assert error <= 5e-4 * want["terms"].norm()
 
 
 @pytest.mark.parametrize("shape", [(7, 32, 40, 56, 40), (2, 320, 8, 8, 8)], ids=str)
