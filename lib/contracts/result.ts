@@ -67,7 +67,7 @@ export const trainResult = z.strictObject({
   fold: z.string(),
   strategy,
   precision,
-  loader: z.enum(["torch", "dali"]),
+  loader: z.enum(["torch", "dali", "triton"]),
   batch: z.int().min(1),
   steps: count,
   resumedFromStep: count.describe("0: from the start"),

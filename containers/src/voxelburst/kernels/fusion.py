@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .norm_activation import EPS, SLOPE, instance_norm_leaky_relu
+from .stem import StemConvolution, fits_stem
 
 
 class InstanceNormLeakyReLU(nn.Module):
@@ -66,6 +67,20 @@ def fuse(model: nn.Module) -> int:
         block.lrelu = nn.Identity()
         replaced += len(norms)
     return replaced
+
+
+def fuse_stem(model: nn.Module) -> bool:
+    """Replaces a U-Net's first convolution, in place, where it has few input channels; whether it was.
+
+    For training on a GPU alone: elsewhere PyTorch's own is what it would call.
+    """
+    from ..models.unet3d import blocks
+
+    wrapper = blocks(model)[0].conv1
+    if not fits_stem(getattr(wrapper, "conv", None)):
+        return False
+    wrapper.conv = StemConvolution(wrapper.conv.weight)
+    return True
 
 
 def _is_plain(norm: nn.Module) -> bool:
