@@ -5,7 +5,9 @@ import {
   caseId,
   count,
   engine,
+  enginePrecision,
   foldName,
+  modelName,
   objectKey,
   positive,
   precision,
@@ -33,7 +35,7 @@ export const normalisation = z.discriminatedUnion("scheme", [
 const triple = z.tuple([z.int().min(1), z.int().min(1), z.int().min(1)]);
 
 export const network = z.strictObject({
-  model: z.enum(["unet3d"]),
+  model: modelName,
   inputChannels: z.int().min(1),
   outputClasses: z.int().min(2),
   features: z.array(z.int().min(1)).min(2),
@@ -63,6 +65,7 @@ export const training = z.strictObject({
       z.strictObject({
         name: z.string().describe("<fold>-<strategy>-<engine>"),
         engine,
+        enginePrecision,
         compileTaskKey: objectKey,
         compiled: z.boolean(),
         inferTaskKey: objectKey,
@@ -113,7 +116,12 @@ export const plan = z.strictObject({
   precision,
   seed: count,
   budget: z.strictObject({ steps: z.int().min(1).optional(), minutes: positive.optional() }),
-  infer: z.strictObject({ overlap: z.number(), mirroring: z.boolean(), nsdToleranceMm: positive }),
+  infer: z.strictObject({
+    overlap: z.number(),
+    mirroring: z.boolean(),
+    nsdToleranceMm: positive,
+    precision: enginePrecision.optional(),
+  }),
   folds: z.array(fold),
   overrides: z.array(z.string()).describe("fields that the recipe set, for the report"),
   notes: z.array(z.string()).describe("what a person should know: why a batch is small, which fold is thin"),

@@ -186,7 +186,7 @@ def _predict_all(
         channels = read_channels([_uri_of(path) for path in request.paths], model.channels)
         affines[request.name] = channels[0].affine
         voxels_czyx = [volume.voxels_zyx for volume in channels]
-        return prepare(voxels_czyx, channels[0].spacing_mm_zyx, preparation)
+        return prepare(voxels_czyx, channels[0].spacing_mm_zyx, preparation, where=engine.device)
 
     def write(request: Request, mask_zyx: npt.NDArray[np.uint8]) -> dict[str, int]:
         target = out / f"{request.name}.nii.gz"
