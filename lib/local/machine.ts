@@ -16,6 +16,7 @@ const description = z.object({
   gpus: z.int().min(0),
   gpuName: z.string().optional(),
   gpuMemoryGiB: z.number().optional(),
+  cpuName: z.string().default("unknown processor"),
   cpus: z.int().min(1),
   memoryGiB: z.number(),
   bf16: z.boolean(),
@@ -23,6 +24,7 @@ const description = z.object({
   engines: z.array(z.string()),
   /** Engine to the sentence that says what it lacks. */
   missing: z.record(z.string(), z.string()).default({}),
+  versions: z.record(z.string(), z.string()).default({}),
 });
 const probeAnswer = z.object({ missing: z.array(z.string()), machine: description.optional() });
 export type MachineDescription = z.infer<typeof description>;

@@ -16,11 +16,12 @@ import torch
 from .. import contract, errors, host
 from ..contract import Network, Plan, Zyx
 from ..engines import device as current_device
-from ..errors import StageError
 from ..loaders import Cases
+from ..loaders.torch_loader import workers_of
 from ..progress import Progress
 from ..training.strategy import NAMES
 from .operations import matrix_teraflops, teraflop
+from .peers import REQUIREMENTS, peer_rows
 from .phantom_cases import CLASSES, phantom_cases
 from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, training_row
 
@@ -33,18 +34,21 @@ Row = dict[str, Any]
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the document; a row that failed is in it with its error, and the exit code is 1."""
+    """Prints the document. A row that failed is named in it with its error: the others are worth having."""
     options = _options(arguments)
     where = current_device()
     rows: list[Row] = []
+    failed: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="voxelburst-bench-") as temporary:
         work = _work(options, Path(temporary), where)
         jobs = _jobs(options, work)
         progress = Progress("train", "bench", None, len(jobs), "rows")
         for done, (name, job) in enumerate(jobs):
             progress.update(done, name)
-            rows.append(_attempted(name, job))
+            _attempt(name, job, rows, failed)
         progress.update(len(jobs))
+        for name in options.compare:
+            _attempt(f"peer {name}", lambda name=name: _peer(name, options, work), rows, failed)  # type: ignore[misc]
     forward, training = teraflop(work.network, work.patch)
     document = {
         "what": options.what or _what(options, work),
@@ -55,11 +59,12 @@ def main(arguments: list[str]) -> int:
         "teraflopTraining": round(training, 4),
         "matrixTeraflops": {name: round(value, 1) for name, value in work.matrix_peak.items()},
         "rows": rows,
+        "failed": failed,
     }
     if options.out:
         Path(options.out).write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document), flush=True)
-    return 1 if any("error" in row for row in rows) else 0
+    return 0
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -83,6 +88,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=32, help="features of the first stage")
     parser.add_argument("--precision", choices=("bf16", "fp16"), default="bf16")
     parser.add_argument("--arrays", help="JSON: {plan, folders: [a case's arrays each]}; instead of phantoms")
+    parser.add_argument("--compare", type=names(tuple(REQUIREMENTS)), default=[], help="peers to time too")
+    parser.add_argument("--peers-home", type=Path, default=Path("peers"), help="where their environments are")
     parser.add_argument("--warm-up", type=int, default=12)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=3.0, help="of measured steps at least")
@@ -114,8 +121,10 @@ def _work(options: argparse.Namespace, temporary: Path, where: torch.device) -> 
     }
     if options.arrays:
         return _dataset_work(json.loads(Path(options.arrays).read_text()), options.precision, where, peaks)
+    cases = phantom_cases(temporary, options.cases, options.size)
     return Work(
-        cases=phantom_cases(temporary, options.cases, options.size),
+        cases=cases,
+        folders=[temporary / case_id for case_id in cases.ids],
         network=reference_network(options.patch, options.width),
         patch=options.patch,
         batch=options.batch,
@@ -136,6 +145,7 @@ def _dataset_work(
     folders = {f"{number:04d}": Path(folder) for number, folder in enumerate(given["folders"])}
     return Work(
         cases=Cases(list(folders), lambda case_id, name: folders[case_id] / name),
+        folders=list(folders.values()),
         network=plan.network,
         patch=plan.patch,
         batch=plan.batch,
@@ -209,14 +219,35 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Callable[[
     return jobs
 
 
-def _attempted(name: str, job: Callable[[], Row]) -> Row:
-    """The row, or what went wrong in its place: the other rows are still worth having."""
+def _peer(name: str, options: argparse.Namespace, work: Work) -> list[Row]:
+    network = work.network
+    request = {
+        "folders": [str(folder) for folder in work.folders],
+        "channels": network.input_channels,
+        "classes": network.output_classes,
+        "features": network.features,
+        "kernels": network.kernels,
+        "strides": network.strides,
+        "patch": work.patch,
+        "batch": work.batch,
+        "volume": work.median_shape or work.patch,
+        "workers": max(1, workers_of(work.device, 1)),
+        "seconds": options.seconds,
+        "warmUp": options.warm_up,
+    }
+    options.peers_home.mkdir(parents=True, exist_ok=True)
+    return peer_rows(options.peers_home, name, request, lambda said: print(said, file=sys.stderr, flush=True))
+
+
+def _attempt(name: str, job: Callable[[], Row | list[Row]], rows: list[Row], failed: list[Row]) -> None:
+    """The job's rows into `rows`, or what went wrong into `failed`."""
     try:
-        return job()
-    except (Exception, SystemExit) as cause:
+        made = job()
+        rows += made if isinstance(made, list) else [made]
+    except Exception as cause:
         traceback.print_exc(file=sys.stderr)
-        error = cause if isinstance(cause, StageError) else errors.from_exception(cause)  # type: ignore[arg-type]
-        return {"row": name, "error": error.to_document()}
+        error = errors.from_exception(cause)
+        failed.append({"row": name, "code": error.code, "message": error.message, "remedy": error.remedy})
 
 
 def _what(options: argparse.Namespace, work: Work) -> str:

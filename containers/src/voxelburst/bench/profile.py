@@ -17,6 +17,7 @@ _STEPS = 5
 _WARM_UP = 6
 # The first that a kernel's name holds decides: our kernels, cuDNN's and cuBLAS's, Inductor's.
 _GROUPS = (
+    ("optimizer", ("multi_tensor", "FusedSgd", "foreach", "lpnorm")),
     (
         "norm and activation",
         ("moments", "apply_kernel", "small_forward", "small_backward", "gradient", "join_"),
@@ -26,7 +27,6 @@ _GROUPS = (
         "augmentation",
         ("sample_kernel", "blur_kernel", "extremes_kernel", "spread_kernel", "curve_kernel", "finish_kernel"),
     ),
-    ("optimizer", ("multi_tensor", "FusedSgd", "foreach", "lpnorm")),
     ("Inductor's fused kernels", ("triton_",)),
     (
         "layout changes around cuDNN",

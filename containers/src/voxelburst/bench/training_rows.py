@@ -11,6 +11,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,14 @@ WITHOUT: dict[str, dict[str, Any]] = {
 
 @frozen
 class Work:
-    """What the rows train on. median_shape: of the cases, for volumes/s; None where they stand for none."""
+    """What the rows train on.
+
+    folders: of the cases' arrays. median_shape: of the cases, for volumes/s; None where they stand for none.
+    matrix_peak: TFLOP/s by type.
+    """
 
     cases: Cases
+    folders: list[Path]
     network: Network
     patch: Zyx
     batch: int

@@ -327,7 +327,7 @@ def curve_kernel(
         reals = _channel_reals(reals_ptr, nc, C, REALS)
         mean, std, low, high = _moments(moments_ptr, nc, parts, tl.load(a_ptr + nc * V), V, TILE)
         inverted_mean, inverted_std, bottom, top = 0.0, 0.0, low, high
-        if SECOND:  # noqa: SIM102: compile-time first
+        if SECOND:  # noqa: SIM102
             if flags & INVERTED_GAMMA:
                 inverted_mean, inverted_std, _, _ = _moments(inverted_ptr, nc, parts, -mean, V, TILE)
                 bottom = _inverted(low, reals, mean, std, low, high, inverted_mean, inverted_std)

@@ -11,7 +11,7 @@ Here each program gathers the taps of some places from the cache, where neighbou
 them as a matrix: memory sees x once, and y or dy once.
 
     forward   x, weight -> y
-    weights   x, dy     -> partial sums of dweight, one (k, o) a program, joined in a fixed order by the caller
+    weights   x, dy     -> partial sums of dweight, one (k, o) a program, joined in a fixed order
 """
 
 from __future__ import annotations

@@ -172,8 +172,10 @@ def _objective(
             forward, device_ids=[device.index] if device.type == "cuda" else None
         )
 
+    kind, wanted = device.type, strategy.autocast_type
+
     def objective(image_ncdhw: torch.Tensor, label_ndhw: torch.Tensor) -> torch.Tensor:
-        with autocast(strategy, device):
+        with torch.autocast(kind, wanted, enabled=wanted is not None):
             logits = forward(image_ncdhw)
         return loss_of(logits, label_ndhw, loss.level_weights, batch_dice=loss.batch_dice, share=loss.share)
 
