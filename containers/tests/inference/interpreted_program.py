@@ -19,6 +19,7 @@ from triton.runtime import interpreter  # noqa: E402
 from voxelburst.contract import Network  # noqa: E402
 from voxelburst.engines import unet_program  # noqa: E402
 from voxelburst.engines.unet_program import Program  # noqa: E402
+from voxelburst.engines.unet_weights import UNet, unet_of  # noqa: E402
 from voxelburst.models import build  # noqa: E402
 
 
@@ -57,6 +58,10 @@ def network(channels: int = 1, **lists: Any) -> torch.nn.Module:
     return model.requires_grad_(False)
 
 
+def layers(model: torch.nn.Module, lists: dict[str, Any]) -> UNet:
+    return unet_of(model.state_dict(), lists["strides"])
+
+
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got - expected).norm() / expected.norm())
 
@@ -75,7 +80,7 @@ def logits_of(program: Program, windows: torch.Tensor) -> torch.Tensor:
 def test_computes_what_the_network_computes(lists: dict[str, Any], patch: Any, channels: int) -> None:
     model = network(channels, **lists)
     windows = torch.randn(2, channels, *patch)
-    program = Program(model, patch, 2, "fp16", CPU)
+    program = Program(layers(model, lists), patch, 2, "fp16", CPU)
     assert relative(logits_of(program, windows), model(windows)) < 3e-3
     # Fewer windows than the batch, after others: what those left in the buffers must not be read.
     assert relative(logits_of(program, windows[1:]), model(windows[1:])) < 3e-3
@@ -84,7 +89,7 @@ def test_computes_what_the_network_computes(lists: dict[str, Any], patch: Any, c
 def test_every_tiling_gives_the_same() -> None:
     model = network(**ISOTROPIC)
     windows = torch.randn(1, 1, 4, 4, 8)
-    program = Program(model, (4, 4, 8), 1, "fp16", CPU)
+    program = Program(layers(model, ISOTROPIC), (4, 4, 8), 1, "fp16", CPU)
     expected = logits_of(program, windows)
     for key, tilings in program.tunable():
         for tiling in tilings:
@@ -96,17 +101,17 @@ def test_every_tiling_gives_the_same() -> None:
 def test_eight_bits_stay_close_to_the_network(precision: str, close: float) -> None:
     model = network(**ISOTROPIC)
     windows = torch.randn(2, 1, 4, 8, 8)
-    wide = Program(model, (4, 8, 8), 2, "fp16", CPU)
+    wide = Program(layers(model, ISOTROPIC), (4, 8, 8), 2, "fp16", CPU)
     scales = wide.amplitudes([windows])
     assert all(float(scale.max()) > 0 for scale in scales.values())
-    program = Program(model, (4, 8, 8), 2, precision, CPU, scales)
+    program = Program(layers(model, ISOTROPIC), (4, 8, 8), 2, precision, CPU, scales)
     error = relative(logits_of(program, windows), model(windows))
     assert 1e-4 < error < close
 
 
 def test_borders_of_all_buffers_stay_zero() -> None:
     model = network(**ISOTROPIC)
-    program = Program(model, (4, 4, 8), 1, "fp16", CPU)
+    program = Program(layers(model, ISOTROPIC), (4, 4, 8), 1, "fp16", CPU)
     logits_of(program, 5 + torch.randn(1, 1, 4, 4, 8))
     for volume in program.written:
         whole = volume.tensor[: volume.grid.places, volume.at : volume.at + volume.channels].clone()
@@ -118,6 +123,7 @@ def test_borders_of_all_buffers_stay_zero() -> None:
 
 def test_says_what_it_cannot_run() -> None:
     narrow = network(features=[6, 12], strides=[(1, 1, 1), (2, 2, 2)], kernels=[(3, 3, 3)] * 2)
-    assert "multiples of 16 channels" in str(unet_program.unsupported(narrow, "fp16"))
-    assert unet_program.unsupported(network(**ISOTROPIC), "fp16") is None
-    assert "multiples of 32 channels" in str(unet_program.unsupported(network(**ISOTROPIC), "int8"))
+    assert "multiples of 16 channels" in str(unet_program.unsupported(layers(narrow, ISOTROPIC), "fp16"))
+    wide = layers(network(**ISOTROPIC), ISOTROPIC)
+    assert unet_program.unsupported(wide, "fp16") is None
+    assert "multiples of 32 channels" in str(unet_program.unsupported(wide, "int8"))

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from torch import nn
 from ..contract import EngineFile
 from ..errors import StageError
 from .engine import Engine, Site, device, engine_file, threads, unavailable, windows_a_call
-from .pytorch import network_of
+from .unet_weights import read_unet, unet_of
 
 NAME = "triton"
+# As models.WEIGHTS_FILE, which cannot be had without importing MONAI.
+WEIGHTS_FILE = "weights.pt"
 _CALIBRATION_WINDOWS = 32
 _CAPABILITY = (8, 9)  # FP8 in the tensor cores
 # A layer below this share of the operations keeps the default tiling: measuring it costs more than it gives.
@@ -57,7 +60,12 @@ def make(model: nn.Module, site: Site, precision: str, calibration: Any) -> Engi
     from . import unet_program
     from .unet_program import Program
 
-    why = unet_program.unsupported(model, precision)
+    if site.network.model != "unet3d":
+        raise unavailable(
+            NAME, "its kernels are of the model unet3d alone", "Use the engine inductor or tensorrt."
+        )
+    unet = unet_of(model.state_dict(), site.network.strides)
+    why = unet_program.unsupported(unet, precision)
     if why:
         raise unavailable(NAME, why, "Use the engine inductor or tensorrt for this network.")
     where = device()
@@ -65,10 +73,10 @@ def make(model: nn.Module, site: Site, precision: str, calibration: Any) -> Engi
     scales = None
     if precision != "fp16":
         some = list(itertools.islice(calibration(), _CALIBRATION_WINDOWS))
-        wide = Program(model, site.patch, min(batch, len(some)), "fp16", where)
-        scales = wide.amplitudes(unet_program.batches(some, wide.batch))
+        wide = Program(unet, site.patch, min(batch, len(some)), "fp16", where)
+        scales = wide.amplitudes(_batches(some, wide.batch))
         del wide
-    program = Program(model, site.patch, batch, precision, where, scales)
+    program = Program(unet, site.patch, batch, precision, where, scales)
     tilings = measured_tilings(program)
     name = file_of(precision)
     document = {
@@ -80,6 +88,11 @@ def make(model: nn.Module, site: Site, precision: str, calibration: Any) -> Engi
     }
     (site.folder / name).write_text(json.dumps(document))
     return EngineFile(engine=NAME, precision=precision, file=name)
+
+
+def _batches(windows: list[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
+    for start in range(0, len(windows), size):
+        yield torch.stack(windows[start : start + size])
 
 
 def file_of(precision: str) -> str:
@@ -154,8 +167,8 @@ class TritonEngine(Engine):
         self.batch = min(int(document["batch"]), windows_a_call(site, self.device))
         scales = {name: torch.tensor(values) for name, values in document["amplitudes"].items()}
         tilings = {key: Tiling(**values) for key, values in document["tilings"].items()}
-        model = network_of(site)
-        self._program = Program(model, site.patch, self.batch, entry.precision, self.device, scales, tilings)
+        unet = read_unet(site.folder / WEIGHTS_FILE, site.network)
+        self._program = Program(unet, site.patch, self.batch, entry.precision, self.device, scales, tilings)
         if torch.cuda.get_device_name(self.device) != document["gpu"]:
             self.fallbacks = (f"The tilings of this engine were measured on {document['gpu']}.",)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}

@@ -8,19 +8,16 @@ Axes: n sample, c channel, k class, d h w space; buffers are (n, place, channel)
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from monai.networks.blocks.dynunet_block import UnetBasicBlock
-from torch import nn
 
 from ..contract import Zyx
-from ..models import UNet3d
 from .unet_grid import Grid, Volume
 from .unet_tilings import Tiling, candidates, default_tiling
+from .unet_weights import EPS, SLOPE, Conv, Norm, UNet
 
 TYPES = {"fp16": torch.float16, "fp8": torch.float8_e4m3fn, "int8": torch.int8}
 _LARGEST = {"fp8": 448.0, "int8": 127.0}
@@ -35,24 +32,19 @@ _PLACES_APPLIED = 128
 Scales = dict[str, torch.Tensor]
 
 
-def unsupported(model: nn.Module, precision: str) -> str | None:
+def unsupported(unet: UNet, precision: str) -> str | None:
     """Why these kernels cannot run a network; None when they can."""
     # What a matrix instruction sums at once.
     step = 16 if precision == "fp16" else 32
-    if not isinstance(model, UNet3d):
-        return "its kernels are of the plain U-Net (`unet3d`) alone"
-    for module in model.modules():
-        if isinstance(module, nn.Conv3d) and module is not model.output_block.conv.conv:
-            if module.out_channels % step:
-                return (
-                    f"its kernels in {precision} take multiples of {step} channels, the network has "
-                    f"{module.out_channels}"
-                )
-            if any(k not in (1, 3) for k in module.kernel_size):
-                return f"its kernels are 1 or 3 wide, the network has {tuple(module.kernel_size)}"
-    if model.input_block.conv1.conv.in_channels > 8:
-        return "it takes at most 8 input channels"
-    return None
+    blocks = [*unet.encoder, *(block for _, block in unet.decoder)]
+    for block in blocks:
+        if block.width % step:
+            return f"its kernels in {precision} take multiples of {step} channels, not {block.width}"
+        for conv in (block.conv1, block.conv2):
+            if any(edge not in (1, 3) for edge in conv.kernel):
+                return f"its kernels are 1 or 3 wide, the network has {conv.kernel}"
+    channels = unet.encoder[0].conv1.weight.shape[1]
+    return f"it takes at most 8 input channels, not {channels}" if channels > 8 else None
 
 
 class Program:
@@ -67,7 +59,7 @@ class Program:
 
     def __init__(
         self,
-        model: nn.Module,
+        unet: UNet,
         patch: Zyx,
         batch: int,
         precision: str,
@@ -76,7 +68,6 @@ class Program:
         tilings: dict[str, Tiling] | None = None,
     ) -> None:
         """scales: amplitude of each channel of what `written` names, for 8 bits; see `amplitudes`."""
-        assert isinstance(model, UNet3d)
         self.precision, self.batch, self.device = precision, batch, device
         self.steps: list[tuple[str, Callable[[int], None]]] = []
         self.written: list[Volume] = []
@@ -87,7 +78,7 @@ class Program:
         self._compiling = False
         self._options: dict[str, tuple[int, int, bool]] = {}
         self._buffers: dict[tuple[str, Grid, int], torch.Tensor] = {}
-        self._build(model, patch)
+        self._build(unet, patch)
 
     def run(self, samples: int) -> None:
         for _, launch in self.steps:
@@ -142,64 +133,56 @@ class Program:
 
     # Building: one method an operation, each adds its launch.
 
-    def _build(self, model: UNet3d, patch: Zyx) -> None:
-        slope = float(model.input_block.lrelu.negative_slope)
-        self._slope = slope
-        first: UnetBasicBlock = model.input_block
-        self.windows_ncdhw = torch.zeros(
-            (self.batch, first.conv1.conv.in_channels, *patch), device=self.device, dtype=torch.float32
-        )
-        downs = [*model.downsamples, model.bottleneck]
-        grids = [Grid(patch)]
-        for block in downs:
-            before = grids[-1].shape_dhw
-            d, h, w = (n // s for n, s in zip(before, block.conv1.conv.stride, strict=True))
+    def _build(self, unet: UNet, patch: Zyx) -> None:
+        channels = unet.encoder[0].conv1.weight.shape[1]
+        self.windows_ncdhw = torch.zeros((self.batch, channels, *patch), device=self.device)
+        grids: list[Grid] = []
+        for block in unet.encoder:
+            before = grids[-1].shape_dhw if grids else patch
+            d, h, w = (n // s for n, s in zip(before, block.conv1.stride, strict=True))
             grids.append(Grid((d, h, w)))
         # What two levels' features share: the decoder's half of a buffer, then the encoder's, as torch.cat.
         joined = [
-            self._buffer(grid, 2 * up.transp_conv.conv.out_channels, self._type)
-            for grid, up in zip(grids, reversed(model.upsamples), strict=False)
+            self._buffer(grid, 2 * block.width, self._type)
+            for grid, block in zip(grids[:-1], unet.encoder[:-1], strict=True)
         ]
-        widths = [block.conv1.conv.out_channels for block in [first, *downs]]
         # One for all: each convolution's sums are read before the next one's are written.
-        largest = max(grid.tiles(_SMALLEST_TILE) * width for grid, width in zip(grids, widths, strict=True))
+        largest = max(
+            grid.tiles(_SMALLEST_TILE) * block.width for grid, block in zip(grids, unet.encoder, strict=True)
+        )
         self._sums = torch.zeros(self.batch * largest * 2, device=self.device)
         features: Volume | None = None
-        for level, (block, grid) in enumerate(zip([first, *downs], grids, strict=True)):
-            channels = block.conv1.conv.out_channels
-            raw = self._raw_of(grid, channels)
+        for level, (block, grid) in enumerate(zip(unet.encoder, grids, strict=True)):
+            raw = self._raw_of(grid, block.width)
             if features is None:
-                self._stem(f"{level}.down.1", block.conv1.conv, grid, raw)
+                self._stem(f"{level}.down.1", block.conv1, grid, raw)
             else:
-                self._conv(f"{level}.down.1", block.conv1.conv, features, raw)
-            inner = self._inner_of(grid, channels)
+                self._conv(f"{level}.down.1", block.conv1, features, raw)
+            inner = self._inner_of(grid, block.width)
             inner = self._normalise(f"{level}.down.1.out", block.norm1, raw, inner)
-            self._conv(f"{level}.down.2", block.conv2.conv, inner, raw)
-            if level < len(joined):
-                target = Volume("", grid, channels, joined[level], at=joined[level].shape[1] - channels)
-            else:
-                target = self._second_of(grid, channels)
+            self._conv(f"{level}.down.2", block.conv2, inner, raw)
+            target = (
+                Volume("", grid, block.width, joined[level], at=block.width)
+                if level < len(joined)
+                else self._second_of(grid, block.width)
+            )
             features = self._normalise(f"{level}.down.2.out", block.norm2, raw, target)
         assert features is not None
-        for level, up in zip(reversed(range(len(joined))), model.upsamples, strict=True):
+        for level, (up, block) in zip(reversed(range(len(joined))), unet.decoder, strict=True):
             grid = grids[level]
-            channels = up.conv_block.conv1.conv.out_channels
-            half = Volume("", grid, channels, joined[level])
-            half = self._upsample(f"{level}.up.0", up.transp_conv.conv, features, half)
-            skip = next(v for v in self.written if v.name == f"{level}.down.2.out")
-            raw = self._raw_of(grid, channels)
-            both = Volume(f"{level}.joined", grid, 2 * channels, joined[level])
-            self._conv(f"{level}.up.1", up.conv_block.conv1.conv, both, raw, (half.name, skip.name))
-            inner = self._normalise(
-                f"{level}.up.1.out", up.conv_block.norm1, raw, self._inner_of(grid, channels)
-            )
-            self._conv(f"{level}.up.2", up.conv_block.conv2.conv, inner, raw)
+            half = Volume("", grid, block.width, joined[level])
+            half = self._upsample(f"{level}.up.0", up, features, half)
+            raw = self._raw_of(grid, block.width)
+            both = Volume(f"{level}.joined", grid, 2 * block.width, joined[level])
+            self._conv(f"{level}.up.1", block.conv1, both, raw, (half.name, f"{level}.down.2.out"))
+            inner = self._inner_of(grid, block.width)
+            inner = self._normalise(f"{level}.up.1.out", block.norm1, raw, inner)
+            self._conv(f"{level}.up.2", block.conv2, inner, raw)
             if level > 0:
-                features = self._normalise(
-                    f"{level}.up.2.out", up.conv_block.norm2, raw, self._second_of(grid, channels)
-                )
+                second = self._second_of(grid, block.width)
+                features = self._normalise(f"{level}.up.2.out", block.norm2, raw, second)
             else:
-                self._head(model.output_block.conv.conv, up.conv_block.norm2, raw)
+                self._head(unet.head, block.norm2, raw)
 
     def _buffer(self, grid: Grid, channels: int, dtype: torch.dtype) -> torch.Tensor:
         """Zeros: the borders of all samples keep them for good."""
@@ -248,11 +231,11 @@ class Program:
             stored = stored.round()
         return stored.to(self._type).to(self.device).contiguous(), self._tensor(scale)
 
-    def _stem(self, name: str, conv: nn.Conv3d, grid: Grid, raw: Volume) -> None:
+    def _stem(self, name: str, conv: Conv, grid: Grid, raw: Volume) -> None:
         from . import unet_kernels as kernels
 
-        out, channels = conv.out_channels, conv.in_channels
-        kd, kh, kw = conv.kernel_size
+        out, channels = conv.weight.shape[:2]
+        kd, kh, kw = conv.kernel
         flat = conv.weight.detach().reshape(out, -1)
         block_k = max(16, 1 << (flat.shape[1] - 1).bit_length())
         weight = torch.zeros(out, block_k)
@@ -275,12 +258,12 @@ class Program:
         self._add(name, launch, 2 * flat.shape[1] * out * grid.voxels)
 
     def _conv(
-        self, name: str, conv: nn.Conv3d, source: Volume, raw: Volume, from_names: tuple[str, ...] = ()
+        self, name: str, conv: Conv, source: Volume, raw: Volume, from_names: tuple[str, ...] = ()
     ) -> None:
         from . import unet_kernels as kernels
 
-        out, channels = conv.out_channels, conv.in_channels
-        kd, kh, kw = conv.kernel_size
+        out, channels = conv.weight.shape[:2]
+        kd, kh, kw = conv.kernel
         sd, sh, sw = conv.stride
         shifted = conv.stride == (1, 1, 1) and kw == 3
         weight_tnc = conv.weight.permute(2, 3, 4, 0, 1).reshape(-1, out, channels)
@@ -307,14 +290,14 @@ class Program:
                 fine.places, fine.row, fine.plane, sd, sh, sw,
                 C=channels, PITCH=source.pitch, N=out, KD=kd, KH=kh, KW=kw, SHIFTED=shifted,
                 INTEGER=self.precision == "int8", BP=chosen.places, BC=chosen.inputs, BN=chosen.outputs,
-                num_warps=chosen.warps, num_stages=chosen.stages,
+                num_warps=chosen.warps, num_stages=chosen.stages, maxnreg=chosen.registers,
             )  # fmt: skip
 
         self._pending = (sums, lambda: tiling()[1])
         self._add(name, launch, 2 * kd * kh * kw * channels * out * grid.voxels, key)
 
     def _statistics(
-        self, norm: Any, channels: int, grid: Grid
+        self, norm: Norm, channels: int, grid: Grid
     ) -> tuple[Callable[[int], None], torch.Tensor, torch.Tensor]:
         from . import unet_kernels as kernels
 
@@ -322,18 +305,18 @@ class Program:
         offset = torch.zeros_like(factor)
         weight, bias = self._tensor(norm.weight), self._tensor(norm.bias)
         sums, tiles_of = self._pending
-        eps, voxels = float(norm.eps), float(grid.voxels)
+        voxels = float(grid.voxels)
 
         def launch(samples: int) -> None:
             self._launch(
                 kernels.statistics, (channels // 16, samples),
-                sums, weight, bias, factor, offset, tiles_of(), voxels, eps,
+                sums, weight, bias, factor, offset, tiles_of(), voxels, EPS,
                 N=channels, BT=_STATISTICS_TILES, BN=16, num_warps=4,
             )  # fmt: skip
 
         return launch, factor, offset
 
-    def _normalise(self, name: str, norm: Any, raw: Volume, target: Volume) -> Volume:
+    def _normalise(self, name: str, norm: Norm, raw: Volume, target: Volume) -> Volume:
         from . import unet_kernels as kernels
 
         grid, channels = raw.grid, raw.channels
@@ -349,7 +332,7 @@ class Program:
             self._launch(
                 kernels.normalise, (blocks, samples),
                 raw.data, factor, offset, inverse, volume.data,
-                grid.places, grid.first, grid.last, grid.row, grid.plane, h, w, self._slope,
+                grid.places, grid.first, grid.last, grid.row, grid.plane, h, w, SLOPE,
                 N=channels, PITCH=volume.pitch, BP=_PLACES_APPLIED, BN=block_n, num_warps=4,
             )  # fmt: skip
 
@@ -357,10 +340,10 @@ class Program:
         self._add(name, launch, 0)
         return volume
 
-    def _upsample(self, name: str, conv: nn.ConvTranspose3d, source: Volume, target: Volume) -> Volume:
+    def _upsample(self, name: str, conv: Conv, source: Volume, target: Volume) -> Volume:
         from . import unet_kernels as kernels
 
-        out, channels = conv.out_channels, conv.in_channels
+        channels, out = conv.weight.shape[:2]
         sd, sh, sw = conv.stride
         taps = sd * sh * sw
         weight_tnc = conv.weight.permute(2, 3, 4, 1, 0).reshape(taps, out, channels)
@@ -388,10 +371,10 @@ class Program:
         self._add(name, launch, 2 * channels * out * fine.voxels)
         return volume
 
-    def _head(self, conv: nn.Conv3d, norm: Any, raw: Volume) -> None:
+    def _head(self, conv: Conv, norm: Norm, raw: Volume) -> None:
         from . import unet_kernels as kernels
 
-        grid, channels, classes = raw.grid, raw.channels, conv.out_channels
+        grid, channels, classes = raw.grid, raw.channels, conv.weight.shape[0]
         statistics, factor, offset = self._statistics(norm, channels, grid)
         weight = self._tensor(conv.weight.reshape(classes, channels))
         bias = self._tensor(conv.bias if conv.bias is not None else torch.zeros(classes))
@@ -404,7 +387,7 @@ class Program:
             self._launch(
                 kernels.head, (blocks, samples),
                 raw.data, factor, offset, weight, bias, self.logits_nkdhw,
-                grid.places, grid.first, grid.last, grid.row, grid.plane, d, h, w, self._slope,
+                grid.places, grid.first, grid.last, grid.row, grid.plane, d, h, w, SLOPE,
                 N=channels, CLASSES=classes, BP=_PLACES_APPLIED, BN=block_n, num_warps=4,
             )  # fmt: skip
 
@@ -417,10 +400,3 @@ class Program:
         self.operations[name] = operations
         if key:
             self.keys.setdefault(key, name)
-
-
-def batches(windows: Iterable[torch.Tensor], size: int) -> Iterable[torch.Tensor]:
-    """Stacks of at most ``size`` windows_cdhw."""
-    remaining = iter(windows)
-    while group := list(itertools.islice(remaining, size)):
-        yield torch.stack(group)

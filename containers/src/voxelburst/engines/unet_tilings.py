@@ -7,13 +7,17 @@ from ..contract import frozen
 
 @frozen
 class Tiling:
-    """Blocks of places, input channels and output channels; warps; stages of the software pipeline."""
+    """Blocks of places, input channels and output channels; warps; stages of the software pipeline.
+
+    registers: at most so many a thread, so that two programs share a multiprocessor.
+    """
 
     places: int
     inputs: int
     outputs: int
     warps: int
     stages: int
+    registers: int | None = None
 
 
 def default_tiling(inputs: int, outputs: int, shifted: bool) -> Tiling:
@@ -30,12 +34,17 @@ def candidates(inputs: int, outputs: int, shifted: bool, byte_wide: bool) -> lis
     first = found[0]
     wide = 128 if byte_wide else 64
     block_in = wide if inputs % wide == 0 else first.inputs
-    if first.outputs <= 32:
-        found.append(Tiling(places=128, inputs=first.inputs, outputs=first.outputs, warps=4, stages=4))
-        found.append(Tiling(places=256, inputs=block_in, outputs=first.outputs, warps=8, stages=4))
-    else:
-        found.append(Tiling(places=128, inputs=block_in, outputs=64, warps=8, stages=4))
-        if outputs % 128 == 0:
-            found.append(Tiling(places=128, inputs=block_in, outputs=128, warps=8, stages=3))
-        found.append(Tiling(places=64, inputs=first.inputs, outputs=64, warps=4, stages=4))
+    small = first.outputs <= 32
+    places, out = (256, first.outputs) if small else (128, 64)
+    shapes = [
+        (places // 2, first.inputs, out, 4, 4, None),
+        (places, first.inputs, out, 8, 3, 128),
+        (places, block_in, out, 8, 4, None),
+    ]
+    if outputs % 128 == 0:
+        shapes.append((128, block_in, 128, 8, 3, None))
+    for places, block, out, warps, stages, registers in shapes:
+        found.append(
+            Tiling(places=places, inputs=block, outputs=out, warps=warps, stages=stages, registers=registers)
+        )
     return list(dict.fromkeys(found))
