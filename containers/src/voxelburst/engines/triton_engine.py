@@ -123,13 +123,23 @@ def measured_tilings(program: Any, seconds: list[tuple[str, Any, float]] | None 
             if best is None or took < best[0]:
                 best = (took, tiling)
         assert best is not None
+        if best[0] == float("inf"):
+            raise StageError(
+                "EngineBuildFailed",
+                f"Triton cannot compile any tiling of the convolution {key} for this GPU.",
+                "Name another engine in `engines`, or try another version of Triton.",
+                field="engine",
+                got=NAME,
+            )
         chosen[key] = best[1]
         program.with_tilings({key: best[1]})
     return chosen
 
 
 def _seconds_of(launch: Any, samples: int) -> float:
-    """The median of a few launches; infinite for a tiling that this GPU has not the shared memory for."""
+    """The median of a few launches; infinite for a tiling that this GPU or compiler cannot have."""
+    from triton.errors import TritonError
+
     times = []
     try:
         for _ in range(_TIMES + 2):
@@ -139,9 +149,7 @@ def _seconds_of(launch: Any, samples: int) -> float:
             end.record()
             end.synchronize()
             times.append(start.elapsed_time(end) / 1e3)
-    except Exception as cause:
-        if "out of resource" not in str(cause):
-            raise
+    except (TritonError, RuntimeError):
         return float("inf")
     return statistics.median(times[2:])
 
@@ -171,25 +179,26 @@ class TritonEngine(Engine):
         self._program = Program(unet, site.patch, self.batch, entry.precision, self.device, scales, tilings)
         if torch.cuda.get_device_name(self.device) != document["gpu"]:
             self.fallbacks = (f"The tilings of this engine were measured on {document['gpu']}.",)
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._program.compile([], threads())
-        self._captured(self.batch)
+        # Loads what is compiled, which a capture does not allow.
+        self._program.run(self.batch)
+        torch.cuda.synchronize(self.device)
+        sizes = [self.batch, *(1 << n for n in range(self.batch.bit_length()) if 1 << n < self.batch)]
+        self._graphs = {samples: self._captured(samples) for samples in sizes}
 
     def _captured(self, samples: int) -> torch.cuda.CUDAGraph:
-        if samples not in self._graphs:
-            # Compiles what is not compiled, which a capture does not allow.
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(torch.cuda.Stream(self.device)):
+            # Other threads of this process may go on using the GPU.
+            graph.capture_begin(capture_error_mode="thread_local")
             self._program.run(samples)
-            torch.cuda.synchronize(self.device)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._program.run(samples)
-            self._graphs[samples] = graph
-        return self._graphs[samples]
+            graph.capture_end()
+        return graph
 
     @torch.no_grad()
     def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
         given = len(windows_ncdhw)
         samples = min(self.batch, 1 << (given - 1).bit_length())
         self._program.windows_ncdhw[:given].copy_(windows_ncdhw)
-        self._captured(samples).replay()
+        self._graphs[samples].replay()
         return self._program.logits_nkdhw[:given].clone()
