@@ -17,7 +17,24 @@ from voxelburst.bench.operations import teraflop
 from voxelburst.bench.profile import _group
 from voxelburst.errors import StageError
 
-TINY = ["--size", "24", "--patch", "16", "--width", "4", "--batch", "2", "--cases", "2", "--warm-up", "2", "--steps", "3", "--seconds", "0"]
+TINY = [
+    "--size",
+    "24",
+    "--patch",
+    "16",
+    "--width",
+    "4",
+    "--batch",
+    "2",
+    "--cases",
+    "2",
+    "--warm-up",
+    "2",
+    "--steps",
+    "3",
+    "--seconds",
+    "0",
+]
 
 
 def test_counts_what_performance_md_counts_for_the_reference_net() -> None:

@@ -15,6 +15,7 @@ import torch
 
 from .. import contract, errors, host
 from ..contract import Network, Plan, Zyx
+from ..engines import NAMES as ENGINES
 from ..engines import device as current_device
 from ..loaders import Cases
 from ..loaders.torch_loader import workers_of
@@ -78,7 +79,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         "--without", type=names(tuple(WITHOUT)), default=[], help="rows of fused without these"
     )
     parser.add_argument("--profile", action="store_true", help="of fused, on a GPU: where its time goes")
-    parser.add_argument("--engines", type=names(("torch", "inductor", "onnxruntime", "tensorrt")), default=[])
+    parser.add_argument("--engines", type=names(ENGINES), default=[])
     parser.add_argument(
         "--size", type=_shape, default=(192, 192, 192), help="of the phantoms, d,h,w or one edge"
     )

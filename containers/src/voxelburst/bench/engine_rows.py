@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from .. import engines, models
-from ..contract import EngineFile
-from ..engines import Engine, Site
+from ..engines import Engine, Site, onnx_runtime
 from ..engines.onnx_export import export
 from ..models import WEIGHTS_FILE
 from ..training.clock import StepClock
@@ -30,15 +29,20 @@ from .training_rows import Measuring, Work
 def engine_rows(
     work: Work, names: Sequence[str], measuring: Measuring
 ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
-    """A job an engine."""
+    """A job an engine and precision that it would try here."""
 
-    def job(name: str) -> Callable[[], dict[str, Any]]:
-        return lambda: _row(work, name, measuring)
+    def job(name: str, precision: str) -> Callable[[], dict[str, Any]]:
+        return lambda: _row(work, name, precision, measuring)
 
-    return [(f"engine {name}", job(name)) for name in names]
+    jobs = []
+    for name in names:
+        # An engine that is missing becomes one row that says what it lacks.
+        tried = engines.precisions(name) if engines.missing(name) is None else ("fp32",)
+        jobs += [(f"engine {name}, {precision}", job(name, precision)) for precision in tried]
+    return jobs
 
 
-def _row(work: Work, name: str, measuring: Measuring) -> dict[str, Any]:
+def _row(work: Work, name: str, precision: str, measuring: Measuring) -> dict[str, Any]:
     """Raises StageError: EngineUnavailable, with what it lacks."""
     lacks = engines.missing(name)
     if lacks:
@@ -48,11 +52,10 @@ def _row(work: Work, name: str, measuring: Measuring) -> dict[str, Any]:
         torch.manual_seed(0)
         model = models.build(work.network).eval()
         models.save_weights(model, site.folder / WEIGHTS_FILE)
+        export(model, site, "fp32", site.folder / onnx_runtime.MODEL_FILE)
         began = time.monotonic()
-        if name in ("onnxruntime", "tensorrt"):
-            export(model, site, "fp32", site.folder / "model.onnx")
-        entry = engines.make(name, model, site)
-        engine = _loaded(site, entry)
+        entry = engines.make(name, model, site, precision, lambda: _windows(work))
+        engine: Engine = engines._module(name).load(site, entry)  # no model.json here, which `load` reads
         build_seconds = time.monotonic() - began
         try:
             return _measured(work, engine, build_seconds, measuring)
@@ -64,10 +67,12 @@ def _row(work: Work, name: str, measuring: Measuring) -> dict[str, Any]:
                 torch.cuda.empty_cache()
 
 
-def _loaded(site: Site, entry: EngineFile) -> Engine:
-    from ..engines import _MODULES  # the document that `load` reads is the compile stage's
-
-    return _MODULES[entry.engine].load(site, entry)  # type: ignore[no-any-return]
+def _windows(work: Work) -> Iterator[torch.Tensor]:
+    """A window from the middle of each case: windows_cdhw."""
+    for case, (d, h, w) in enumerate(work.cases.shapes):
+        start = [(n - p) // 2 for n, p in zip((d, h, w), work.patch, strict=True)]
+        image_cdhw, _ = work.cases.patch(case, (start[0], start[1], start[2]), work.patch)
+        yield torch.from_numpy(image_cdhw)
 
 
 def _measured(work: Work, engine: Engine, build_seconds: float, measuring: Measuring) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 
 from .. import host, models
 from ..contract import Network, Zyx, frozen
-from ..kernels import fuse, fuse_stem
+from ..kernels import fuse, fuse_stem, fuse_upsamples
 from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
@@ -37,6 +37,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "graph": {"graph": False},
     "gpu-loader": {"loader": "dali"},
     "stem": {"fused_stem": False},
+    "upsample": {"matmul_upsample": False},
     "fused-norm": {"fused_norm": False},
     "channels-last": {"channels_last": False, "fused_norm": False, "fused_stem": False},
     "compile": {"compiled": False, "graph": False},
@@ -191,6 +192,8 @@ def step_of(work: Work, strategy: Strategy) -> TrainingStep:
         fuse(network)
     if strategy.fused_stem:
         fuse_stem(network)
+    if strategy.matmul_upsample:
+        fuse_upsamples(network)
     network.train()
     return TrainingStep(
         network,

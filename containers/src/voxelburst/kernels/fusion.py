@@ -11,6 +11,7 @@ from torch import nn
 
 from .norm_activation import EPS, SLOPE, instance_norm_leaky_relu
 from .stem import StemConvolution, fits_stem
+from .upsample import MatmulUpsample, is_matmul
 
 
 class InstanceNormLeakyReLU(nn.Module):
@@ -81,6 +82,20 @@ def fuse_stem(model: nn.Module) -> bool:
         return False
     wrapper.conv = StemConvolution(wrapper.conv.weight)
     return True
+
+
+def fuse_upsamples(model: nn.Module) -> int:
+    """Replaces a U-Net's transposed convolutions, in place, by matrix products; how many.
+
+    For compiled training on a GPU alone: launched one by one, the rearrangement costs a pass over memory.
+    """
+    replaced = 0
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if is_matmul(child):
+                setattr(module, name, MatmulUpsample(child.weight, child.bias))
+                replaced += 1
+    return replaced
 
 
 def _is_plain(norm: nn.Module) -> bool:

@@ -21,7 +21,7 @@ from torch import nn
 from .. import contract, host, models, paths
 from ..contract import CurvePoint, Latency, TrainCase, TrainResult, TrainTask
 from ..errors import StageError, from_exception
-from ..kernels import fuse, fuse_stem
+from ..kernels import fuse, fuse_stem, fuse_upsamples
 from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
@@ -133,6 +133,8 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         fuse(network)
     if strategy.fused_stem:
         fuse_stem(network)
+    if strategy.matmul_upsample:
+        fuse_upsamples(network)
     optimizer = optimizer_of(network, LEARNING_RATE)
     scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
 

@@ -29,6 +29,7 @@ class Strategy:
     channels_last: bool
     fused_norm: bool
     fused_stem: bool
+    matmul_upsample: bool
     compiled: bool
     graph: bool
     fallbacks: list[str]
@@ -88,6 +89,7 @@ def strategy_of(name: str, planned_precision: str, device: torch.device) -> Stra
         channels_last=fused or (rung > 0 and not on_gpu),
         fused_norm=fused,
         fused_stem=compiled,
+        matmul_upsample=compiled,
         compiled=compiled,
         graph=compiled,
         fallbacks=fallbacks,

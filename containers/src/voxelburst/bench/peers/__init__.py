@@ -73,8 +73,8 @@ def environment(home: Path, name: str, say: Callable[[str], None]) -> Path:
             raise StageError(
                 "PeerMissing",
                 f"{name} cannot be installed beside voxelburst: {end[:200]}.",
-                f"Give the machine a network, or install {REQUIREMENTS[name][0]} into the folder {name} of the "
-                "peers' environments.",
+                f"Give the machine a network, or install {REQUIREMENTS[name][0]} into the folder {name} of "
+                "the peers' environments.",
                 field="--compare",
                 got=name,
             )
