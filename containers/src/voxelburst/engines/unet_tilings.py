@@ -22,29 +22,39 @@ class Tiling:
 
 def default_tiling(inputs: int, outputs: int, shifted: bool) -> Tiling:
     """Without measurement: three sums of 256 x 32 or 128 x 64 take 96 registers of each thread."""
-    block_in = next(size for size in (64, 32, 16) if inputs % size == 0)
-    block_out = next(size for size in (64, 32, 16) if outputs % size == 0)
+    block_out = _block(outputs, 64)
     places = 256 if block_out <= 32 and shifted else 128
-    return Tiling(places=places, inputs=block_in, outputs=block_out, warps=8, stages=3)
+    return Tiling(places=places, inputs=_block(inputs, 64), outputs=block_out, warps=8, stages=3)
 
 
 def candidates(inputs: int, outputs: int, shifted: bool, byte_wide: bool) -> list[Tiling]:
-    """What is worth a measurement, the default first."""
-    found = [default_tiling(inputs, outputs, shifted)]
-    first = found[0]
-    wide = 128 if byte_wide else 64
-    block_in = wide if inputs % wide == 0 else first.inputs
-    small = first.outputs <= 32
-    places, out = (256, first.outputs) if small else (128, 64)
-    shapes = [
-        (places // 2, first.inputs, out, 4, 4, None),
-        (places, first.inputs, out, 8, 3, 128),
-        (places, block_in, out, 8, 4, None),
-    ]
-    if outputs % 128 == 0:
-        shapes.append((128, block_in, 128, 8, 3, None))
-    for places, block, out, warps, stages, registers in shapes:
-        found.append(
-            Tiling(places=places, inputs=block, outputs=out, warps=warps, stages=stages, registers=registers)
-        )
+    """What is worth a measurement, the default first.
+
+    Rows of 64 bytes leave shared memory for a second program beside the first, rows of 128 need fewer steps.
+    """
+    default = default_tiling(inputs, outputs, shifted)
+    narrow, wide = (_block(inputs, size) for size in ((64, 128) if byte_wide else (32, 64)))
+    out = default.outputs
+    if out <= 32:
+        shapes = [
+            (128, narrow, out, 4, 4, None),
+            (128, narrow, out, 4, 4, 128),
+            (256, narrow, out, 8, 4, 128),
+            (256, wide, out, 8, 3, None),
+        ]
+    else:
+        shapes = [
+            (128, narrow, 64, 8, 4, 128),
+            (64, narrow, 64, 4, 4, None),
+            (128, wide, 64, 8, 4, None),
+        ]
+        if outputs % 128 == 0:
+            shapes.append((128, narrow, 128, 8, 3, None))
+    names = ("places", "inputs", "outputs", "warps", "stages", "registers")
+    found = [default, *(Tiling(**dict(zip(names, shape, strict=True))) for shape in shapes)]  # type: ignore[arg-type]
     return list(dict.fromkeys(found))
+
+
+def _block(channels: int, most: int) -> int:
+    """The largest power of two up to ``most`` that divides the channels."""
+    return min(most, channels & -channels)
