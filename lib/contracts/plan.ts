@@ -65,7 +65,6 @@ export const training = z.strictObject({
       z.strictObject({
         name: z.string().describe("<fold>-<strategy>-<engine>"),
         engine,
-        enginePrecision,
         compileTaskKey: objectKey,
         compiled: z.boolean(),
         inferTaskKey: objectKey,
