@@ -27,7 +27,7 @@ from voxelburst.loaders import Cases, Sampling, open_loader, triton_loader  # no
 from voxelburst.loaders.draws import PLAIN, Draw  # noqa: E402
 
 # Odd sizes, so that blocks and parts end in the middle of a row.
-PATCH = (10, 13, 11)
+PATCH = (7, 9, 8)
 SAMPLING = Sampling(seed=5, patch=PATCH, batch=3, channels=2, dummy2d=False)
 TWO = dataclasses.replace(OPTIONS, positions=range(3), masked=[False, True])
 
@@ -48,7 +48,7 @@ _convert_arrays_of_one_element()
 
 @pytest.fixture(autouse=True)
 def small_blocks_of_poisoned_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(augment_triton, "_BLOCK", 256)
+    monkeypatch.setattr(augment_triton, "_BLOCK", 128)
     monkeypatch.setattr(augment_triton, "_MAX_PARTS", 3)
     torch.use_deterministic_algorithms(True)
     assert torch.utils.deterministic.fill_uninitialized_memory
@@ -78,7 +78,7 @@ def altered() -> Altered:
 
 def test_gives_the_torch_loaders_samples_but_for_the_noises_own_field(cases: Cases) -> None:
     ours, theirs = (open_loader(kind)(cases, altered(), TWO) for kind in ("triton", "torch"))
-    for step in range(6):
+    for step in range(4):
         a, b = next(ours), next(theirs)
         assert a.image_ncdhw.shape == (3, 2, *PATCH)
         assert a.label_ndhw.dtype == torch.uint8
@@ -161,7 +161,7 @@ def test_regions_streamed_from_memory_give_what_resident_cases_give(
 ) -> None:
     def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
         loader = open_loader("triton")(cases, SAMPLING, TWO)
-        return [(b.image_ncdhw.clone(), b.label_ndhw.clone()) for b in itertools.islice(loader, 5)]
+        return [(b.image_ncdhw.clone(), b.label_ndhw.clone()) for b in itertools.islice(loader, 3)]
 
     assert triton_loader.fits(cases, torch.device("cpu"))
     resident = batches()

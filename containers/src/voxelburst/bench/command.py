@@ -24,7 +24,7 @@ from ..training.strategy import NAMES
 from .operations import matrix_teraflops, teraflop
 from .peers import REQUIREMENTS, peer_rows
 from .phantom_cases import CLASSES, phantom_cases
-from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, training_row
+from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, rounded, training_row
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # performance.md's reference net, and nnU-Net's poolings of a patch that is smaller.
@@ -56,9 +56,9 @@ def main(arguments: list[str]) -> int:
         "hardware": host.describe(_PACKAGES, gpus=1 if where.type == "cuda" else 0).device,
         "cpus": host.cpus(),
         "versions": host.describe(_PACKAGES, gpus=1 if where.type == "cuda" else 0).versions,
-        "teraflopForward": round(forward, 4),
-        "teraflopTraining": round(training, 4),
-        "matrixTeraflops": {name: round(value, 1) for name, value in work.matrix_peak.items()},
+        "teraflopForward": rounded(forward),
+        "teraflopTraining": rounded(training),
+        "matrixTeraflops": {name: rounded(value) for name, value in work.matrix_peak.items()},
         "rows": rows,
         "failed": failed,
     }

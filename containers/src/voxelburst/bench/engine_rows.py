@@ -23,7 +23,7 @@ from ..models import WEIGHTS_FILE
 from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from .operations import teraflop
-from .training_rows import Measuring, Work
+from .training_rows import Measuring, Work, rounded
 
 
 def engine_rows(
@@ -109,8 +109,8 @@ def _measured(work: Work, engine: Engine, build_seconds: float, measuring: Measu
         "p95Ms": round(1000 * float(np.quantile(taken, 0.95)), 3),
         "gpuBusyPercent": busy.percent,
         "watts": busy.watts,
-        "teraflopPerWindow": round(forward, 4),
-        "teraflopPerSecond": round(rate * forward, 2),
-        "peakShare": round(rate * forward / peak, 4) if peak else None,
+        "teraflopPerWindow": rounded(forward),
+        "teraflopPerSecond": rounded(rate * forward),
+        "peakShare": rounded(rate * forward / peak) if peak else None,
         "fallbacks": list(engine.fallbacks),
     }

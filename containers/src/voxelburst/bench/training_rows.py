@@ -161,21 +161,21 @@ def _measured(
         "warmUpSteps": len(first),
         "warmUpSeconds": round(warm_up_seconds, 2),
         "steps": len(loaded),
-        "patchesPerSecond": _round(patches_per_second),
-        "volumesPerSecond": _round(volumes_per_second),
-        "p50Ms": _round(1000 * float(np.quantile(loaded, 0.5))),
-        "p95Ms": _round(1000 * float(np.quantile(loaded, 0.95))),
-        "residentPatchesPerSecond": _round(work.batch / float(resident.mean())),
-        "loadingRatio": _round(float(np.median(loaded) / np.median(resident))),
+        "patchesPerSecond": rounded(patches_per_second),
+        "volumesPerSecond": rounded(volumes_per_second),
+        "p50Ms": rounded(1000 * float(np.quantile(loaded, 0.5))),
+        "p95Ms": rounded(1000 * float(np.quantile(loaded, 0.95))),
+        "residentPatchesPerSecond": rounded(work.batch / float(resident.mean())),
+        "loadingRatio": rounded(float(np.median(loaded) / np.median(resident))),
         "gpuBusyPercent": busy.percent,
         "watts": busy.watts,
-        "teraflopPerPatch": _round(training_teraflop),
-        "teraflopPerSecond": _round(rate),
-        "peakShare": _round(rate / peak) if peak else None,
+        "teraflopPerPatch": rounded(training_teraflop),
+        "teraflopPerSecond": rounded(rate),
+        "peakShare": rounded(rate / peak) if peak else None,
         "peakMemoryMiB": round(torch.cuda.max_memory_reserved(device) / 2**20)
         if on_gpu
         else host.peak_memory_mib(),
-        "lossAfter": _round(loss),
+        "lossAfter": rounded(loss),
         "graph": strategy.graph and take.graph_failure is None,
         "fallbacks": strategy.fallbacks
         + ([f"No CUDA graph: {take.graph_failure}"] if take.graph_failure else []),
@@ -243,5 +243,6 @@ def _seconds_of(
             return np.array(taken)
 
 
-def _round(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """To five digits."""
     return None if value is None else float(f"{value:.5g}")

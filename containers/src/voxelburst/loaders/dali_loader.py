@@ -77,7 +77,7 @@ def _source(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterato
         _Inputs(cases, sampling, options),
         batch_sampler=keys_of(options),
         num_workers=options.workers,
-        prefetch_factor=4 if options.workers else None,
+        prefetch_factor=2 if options.workers else None,
         collate_fn=list,
     )
     for batch in samples:
