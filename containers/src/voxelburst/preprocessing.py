@@ -231,10 +231,11 @@ def _normalised(volume_dhw: torch.Tensor, how: Normalisation, mask: torch.Tensor
         assert how.mean is not None and how.std is not None
         return volume_dhw.clamp_(how.clip_low, how.clip_high).sub_(how.mean).div_(max(how.std, 1e-8))
     if how.scheme == "zscore":
-        inside = volume_dhw[mask] if how.masked and mask is not None else volume_dhw
-        mean, std = _moments(inside)
-        volume_dhw.sub_(mean).div_(std)
-        return volume_dhw if inside is volume_dhw else volume_dhw.masked_fill_(~mask, 0.0)
+        if not how.masked or mask is None:
+            mean, std = _moments(volume_dhw)
+            return volume_dhw.sub_(mean).div_(std)
+        mean, std = _moments(volume_dhw[mask])
+        return volume_dhw.sub_(mean).div_(std).masked_fill_(~mask, 0.0)
     if how.scheme == "rescale-0-1":
         low, high = volume_dhw.min(), volume_dhw.max()
         return volume_dhw.sub_(low).div_((high - low).clamp(min=1e-8))

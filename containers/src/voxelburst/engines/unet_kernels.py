@@ -1,3 +1,5 @@
+# Triton reads the signatures of its kernels itself: only compile-time constants are annotated.
+# mypy: disallow-untyped-defs=False
 """Triton kernels of a U-Net's inference: convolutions with the sums that a norm needs, norm and activation.
 
 Axes: n sample, p place in a padded grid, c channel, k class, d h w space. A padded grid has one place of
@@ -13,8 +15,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-constexpr = tl.constexpr
+from triton.language import constexpr
 
 
 @triton.jit
