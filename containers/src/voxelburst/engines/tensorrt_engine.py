@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,21 @@ def make(model: nn.Module, site: Site, precision: str, calibration: Any) -> Engi
         found = onnx_rewrite.amplitudes(model, windows, device())
         model.cpu()
         onnx_rewrite.quantise(document, found)
+    plain = document.SerializeToString(deterministic=True)
     if _has_fused_norm():
         onnx_rewrite.fuse_norms(document)
-    graph.write_bytes(document.SerializeToString(deterministic=True))
-    (site.folder / PLAN_FILE).write_bytes(_cached(graph, site))
+    fused = document.SerializeToString(deterministic=True)
+    try:
+        graph.write_bytes(fused)
+        plan = _cached(graph, site)
+    except StageError as error:
+        if fused == plain:
+            raise
+        # The plugin wants a cuDNN of its own major version.
+        print(f"without the fused norm, as {error.message}", file=sys.stderr, flush=True)
+        graph.write_bytes(plain)
+        plan = _cached(graph, site)
+    (site.folder / PLAN_FILE).write_bytes(plan)
     return EngineFile(engine=NAME, precision=precision, file=PLAN_FILE)
 
 
