@@ -18,13 +18,6 @@ def test_steps_are_known_from_the_start_and_win_over_minutes() -> None:
     assert StepBudget(Budget(steps=7, minutes=60)).total == 7
 
 
-def test_the_rate_falls_from_its_start_to_zero_by_the_power_of_0_9() -> None:
-    budget = StepBudget(Budget(steps=1000))
-    assert budget.learning_rate(0, 0.01) == 0.01
-    assert budget.learning_rate(500, 0.01) == pytest.approx(0.01 * 0.5**0.9)
-    assert budget.learning_rate(1000, 0.01) == 0
-
-
 @pytest.mark.parametrize("seconds_a_step", [0.02, 0.4, 2.0])
 def test_minutes_become_the_steps_that_fit_into_them(seconds_a_step: float) -> None:
     budget, elapsed, total, step = StepBudget(Budget(minutes=10)), 8.0, None, 0
@@ -57,7 +50,6 @@ def test_the_number_of_steps_comes_from_the_checkpoint_once_it_is_there() -> Non
     budget = StepBudget(Budget(minutes=10))
     budget.resume(None)
     assert budget.total is None
-    assert budget.learning_rate(5, 0.01) == 0.01
     budget.resume(123)
     assert budget.total == 123
 

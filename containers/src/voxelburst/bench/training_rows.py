@@ -26,7 +26,8 @@ from ..models.zoo import supervision_weights
 from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from ..training.memory import keep_freed_memory
-from ..training.step import LossOptions, TrainingStep, optimizer_of
+from ..training.optimizer import optimizer_of
+from ..training.step import LossOptions, TrainingStep
 from ..training.strategy import Strategy, strategy_of
 from .draws import MlperfSampling
 from .operations import teraflop
@@ -197,7 +198,7 @@ def step_of(work: Work, strategy: Strategy) -> TrainingStep:
     network.train()
     return TrainingStep(
         network,
-        optimizer_of(network, 0.01),
+        optimizer_of("sgd", network.parameters())[0],
         torch.amp.GradScaler(work.device.type, enabled=strategy.precision == "fp16"),
         strategy,
         LossOptions(level_weights=supervision_weights(work.network), batch_dice=work.batch_dice),

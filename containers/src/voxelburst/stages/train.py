@@ -33,11 +33,11 @@ from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from ..training.loss import overlaps
 from ..training.memory import keep_freed_memory
+from ..training.optimizer import optimizer_of
 from ..training.publish import publish
-from ..training.step import LossOptions, TrainingStep, autocast, optimizer_of
+from ..training.step import LossOptions, TrainingStep, autocast
 from ..training.strategy import Strategy, strategy_of
 
-LEARNING_RATE = 0.01  # nnU-Net v2's default trainer (recipe.md, 4)
 CURVE_POINTS = 100
 # Batches of validation patches for the pseudo Dice, at every tenth point of the curve.
 PSEUDO_DICE_EVERY, PSEUDO_DICE_BATCHES = 10, 2
@@ -135,7 +135,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         fuse_stem(network)
     if strategy.matmul_upsample:
         fuse_upsamples(network)
-    optimizer = optimizer_of(network, LEARNING_RATE)
+    optimizer, schedule = optimizer_of("sgd", network.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
 
     # The checkpoint to go on from.
@@ -193,7 +193,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     with busy:
         clock.start()
         while budget.total is None or step < budget.total:
-            take(next(source), budget.learning_rate(step, LEARNING_RATE))
+            take(next(source), schedule.at(step, budget.total))
             step += 1
             clock.step()
 
@@ -227,7 +227,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                         step=step,
                         seconds=round(clock.total, 3),
                         loss=mean_loss,
-                        learning_rate=budget.learning_rate(step - 1, LEARNING_RATE),
+                        learning_rate=schedule.at(step - 1, budget.total),
                         pseudo_dice=pseudo,
                     )
                 )

@@ -12,14 +12,13 @@ TIMED_SHARE = 0.05  # of the minutes, at least these seconds: a few steps on a s
 TIMED_SECONDS = 5.0
 LATEST_SHARE = 0.2  # a budget of seconds must not be spent on timing alone
 RESERVE_SECONDS = 3.0  # checkpoints and the model folder
-POWER = 0.9
 
 
 class StepBudget:
     """How many steps to train for.
 
-    With minutes, the number is known after some timed steps: until then `total` is None and the learning rate
-    is the initial one. `resume` takes the number from a checkpoint, so that it is decided once.
+    With minutes, the number is known after some timed steps: until then `total` is None. `resume` takes it
+    from a checkpoint, so that it is decided once.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -52,9 +51,3 @@ class StepBudget:
     def guess(self, step: int, elapsed: float) -> int:
         """Steps of a budget in minutes at the pace so far, for a progress bar alone."""
         return max(step + 1, round(step * self._budget_seconds / max(elapsed, 1e-3)))
-
-    def learning_rate(self, step: int, initial: float) -> float:
-        """nnU-Net's polynomial schedule, per step: from `initial` to zero over the budget."""
-        if self.total is None:
-            return initial
-        return initial * (1 - min(step, self.total) / self.total) ** POWER

@@ -19,8 +19,7 @@ from ..loaders import Batch
 from .loss import segmentation_loss
 from .strategy import Strategy
 
-# nnU-Net v2's default trainer (recipe.md, 4).
-MOMENTUM, WEIGHT_DECAY, CLIP_NORM = 0.99, 3e-5, 12.0
+CLIP_NORM = 12.0  # nnU-Net v2's default trainer (recipe.md, 4)
 # Steps launched one by one before a capture: compilation, cuDNN's search, the optimizer's buffers.
 EAGER_STEPS = 2
 
@@ -34,12 +33,6 @@ class LossOptions:
     level_weights: Sequence[float]
     batch_dice: bool
     share: float = 1.0
-
-
-def optimizer_of(network: nn.Module, learning_rate: float) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        network.parameters(), learning_rate, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True, fused=True
-    )
 
 
 def autocast(strategy: Strategy, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -136,6 +129,8 @@ class TrainingStep:
         """The learning rate is read from the device, where a graph finds each step's own."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
+            if "capturable" in group:  # AdamW's count of steps then stays on the device too
+                group["capturable"] = True
 
     def _capture(self, batch: Batch) -> None:
         self._use_device_rate()
