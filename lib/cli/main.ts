@@ -121,7 +121,7 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
     .option("--strategies <names>", "default: fp32,amp,dali,fused")
     .option("--engines <names>", "default: none on phantoms, all of this machine on a dataset")
     .option("--augmentations <names>", "mlperf, recipe; default: both (phantoms)")
-    .option("--without <names>", "rows of fused without graph, gpu-loader, stem, upsample, fused-norm, channels-last, compile")
+    .option("--without <names>", "rows of fused without graph, gpu-loader, residence, stem, upsample, fused-norm, channels-last, compile")
     .option("--size <voxels>", "of the phantoms: an edge or d,h,w; default 192")
     .option("--patch <voxels>", "an edge or d,h,w; default 128")
     .option("--cases <number>", "phantoms; default 4")

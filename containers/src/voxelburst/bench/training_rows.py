@@ -33,10 +33,12 @@ from .draws import MlperfSampling
 from .operations import teraflop
 
 AUGMENTATIONS = {"recipe": Sampling, "mlperf": MlperfSampling}
-# What `fused` adds, each left out alone: an ablation. Without the norm's kernel channels-last does not pay.
+# What `fused` adds, each left out alone: an ablation. Without residence regions are streamed from memory;
+# without the norm's kernel channels-last does not pay.
 WITHOUT: dict[str, dict[str, Any]] = {
     "graph": {"graph": False},
     "gpu-loader": {"loader": "dali"},
+    "residence": {},
     "stem": {"fused_stem": False},
     "upsample": {"matmul_upsample": False},
     "fused-norm": {"fused_norm": False},
@@ -117,7 +119,7 @@ def _measured(
         keep_freed_memory()
     began = time.monotonic()
     take = step_of(work, strategy)
-    source = batches_of(work, strategy, augmentation)
+    source = batches_of(work, strategy, augmentation, resident=without != "residence")
     with contextlib.closing(source):
         first = _seconds_of(
             lambda: take(next(source), 0.01), device, measuring.warm_up, 0, measuring.limit_seconds
@@ -206,7 +208,7 @@ def step_of(work: Work, strategy: Strategy) -> TrainingStep:
     )
 
 
-def batches_of(work: Work, strategy: Strategy, augmentation: str) -> Any:
+def batches_of(work: Work, strategy: Strategy, augmentation: str, *, resident: bool = True) -> Any:
     """An endless generator of batches."""
     sampling = AUGMENTATIONS[augmentation](
         seed=0, patch=work.patch, batch=work.batch, channels=work.network.input_channels, dummy2d=work.dummy2d
@@ -218,6 +220,7 @@ def batches_of(work: Work, strategy: Strategy, augmentation: str) -> Any:
         masked=work.masked,
         device=work.device,
         workers=workers_of(work.device, 1),
+        resident=resident,
     )
     made: Iterator[Batch] = open_loader(strategy.loader)(work.cases, sampling, options)
     return made

@@ -45,8 +45,8 @@ def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterato
         len(options.positions), sampling.patch, options.classes, options.masked, options.device
     )
     batch = Batch(image_ncdhw=augmenter.image_ncdhw, label_ndhw=augmenter.label_ndhw)
-    fill = (_resident if fits(cases, options.device) else _streamed)(cases, sampling, options, augmenter)
-    for _ in fill:
+    resident = options.resident and fits(cases, options.device)
+    for _ in (_resident if resident else _streamed)(cases, sampling, options, augmenter):
         yield batch
 
 
