@@ -73,18 +73,24 @@ export const CALIBRATION = {
   inferShare: {
     // 18 windows of 96x160x160 and 30 of 40x56x40 at width 16: 56 GFLOP/s of ONNX Runtime on one core, where the probe
     // has 141 on two. torch: 82 of 141 without a loader beside it.
-    cpu: { torch: 0.58, inductor: 0.58, onnxruntime: 0.75, tensorrt: 0.75 } satisfies Record<EngineName, number>,
+    cpu: { torch: 0.58, inductor: 0.58, onnxruntime: 0.75, tensorrt: 0.75, triton: 0.75 } satisfies Record<
+      EngineName,
+      number
+    >,
     // performance.md, one H100 at window batch 4 to 8.
-    gpu: { torch: 0.115, inductor: 0.85, onnxruntime: 0.115, tensorrt: 0.64 } satisfies Record<EngineName, number>,
+    gpu: { torch: 0.115, inductor: 0.85, onnxruntime: 0.115, tensorrt: 0.64, triton: 0.85 } satisfies Record<
+      EngineName,
+      number
+    >,
   },
   /** Where no probe has measured the machine: an AVX2 core and an H100. */
   defaultConvGflops: { perCpu: 60, gpu: 250_000 },
 
   /** Exporting to ONNX, which every engine's model folder has, and building the engine, without its parity. */
   buildSeconds: {
-    cpu: { torch: 10, inductor: 70, onnxruntime: 10, tensorrt: 10 } satisfies Record<EngineName, number>,
+    cpu: { torch: 10, inductor: 70, onnxruntime: 10, tensorrt: 10, triton: 10 } satisfies Record<EngineName, number>,
     // performance.md: 101 s for TensorRT at builder level 3.
-    gpu: { torch: 10, inductor: 70, onnxruntime: 10, tensorrt: 110 } satisfies Record<EngineName, number>,
+    gpu: { torch: 10, inductor: 70, onnxruntime: 10, tensorrt: 110, triton: 70 } satisfies Record<EngineName, number>,
   },
   // What the parity is measured on at most (containers/src/voxelburst/engines/parity.py), twice each: by the engine,
   // and by torch in fp32. Of a large case, a block of so many patches an axis.

@@ -21,6 +21,8 @@ export interface Sizes {
 }
 
 /** Files of a case's arrays, as preprocess writes them below its prefix. */
+/** Of the training part, what an engine in 8 bits is calibrated on: its compile hash covers them by the training's. */
+const CALIBRATION_CASES = 8;
 const ARRAY_FILES = ["image.npy", "label.npy", "foreground.npz", "meta.json"] as const;
 
 export async function writeDocuments(
@@ -89,10 +91,10 @@ export async function writeDocuments(
       modelPrefix: training.outputPrefix,
       outputPrefix: engine.outputPrefix,
     };
-    await putLines(
-      engine.compileTaskId,
-      training.cases.filter((item) => item.part === "validation"),
-    );
+    await putLines(engine.compileTaskId, [
+      ...training.cases.filter((item) => item.part === "validation"),
+      ...training.cases.filter((item) => item.part === "train").slice(0, CALIBRATION_CASES),
+    ]);
     await putJson(keys.task(runId, engine.compileTaskId), compile);
     const infer: InferTask = {
       ...common(engine.inferTaskId, hashOf(engine.inferCases.map((item) => item.outputHash))),

@@ -1,5 +1,6 @@
-// Pooling, kernels and features of the plain U-Net (nnU-Net v2, network_topology.py and default_experiment_planner.py;
+// Pooling, kernels and features of the U-Nets (nnU-Net v2, network_topology.py and default_experiment_planner.py;
 // recipe.md 1.2 to 1.4), and what follows from them: memory proxy and operations.
+import type { Network } from "../../lib/contracts/index.ts";
 import { map3, product, type Triple } from "./arithmetic.ts";
 
 /** Bottleneck edges never fall below this. */
@@ -91,18 +92,37 @@ function gridVoxels(patch: readonly number[], strides: Shape["strides"]): number
   });
 }
 
+/** Residual blocks of each stage of nnU-Net's residual encoder; the sixth stage's number for all deeper ones. */
+const RESIDUAL_BLOCKS = [1, 3, 4, 6, 6, 6] as const;
+const residualBlocks = (stage: number) => RESIDUAL_BLOCKS[Math.min(stage, RESIDUAL_BLOCKS.length - 1)]!;
+
 /**
  * nnU-Net's memory proxy: elements of one sample's feature maps, summed over the outputs of all convolutions of
- * encoder and decoder (two a level and the transposed one) and of the finest head (recipe.md 1.3).
+ * encoder and decoder (two a level and the transposed one) and of the finest head (recipe.md 1.3). The residual
+ * encoder has a stem and two a block, and one widening shortcut a stage (nnU-Net's compute_conv_feature_map_size of a
+ * ResidualEncoder); its decoder has one convolution a level.
  */
-export function featureMapElements(patch: readonly number[], { strides, features }: Shape, classes: number): number {
+export function featureMapElements(
+  patch: readonly number[],
+  { strides, features }: Shape,
+  classes: number,
+  model: Network["model"] = "unet3d",
+): number {
   const voxels = gridVoxels(patch, strides);
+  if (model === "resenc-unet") {
+    const convolutionsOf = (stage: number) =>
+      2 * residualBlocks(stage) + (stage > 0 && features[stage] !== features[stage - 1] ? 1 : 0);
+    const encoder = voxels.reduce((sum, v, stage) => sum + convolutionsOf(stage) * features[stage]! * v, 0);
+    const decoder = voxels.slice(0, -1).reduce((sum, v, stage) => sum + 2 * features[stage]! * v, 0);
+    return features[0]! * voxels[0]! + encoder + decoder + classes * voxels[0]!;
+  }
   const encoder = voxels.reduce((sum, v, stage) => sum + 2 * features[stage]! * v, 0);
   const decoder = voxels.slice(0, -1).reduce((sum, v, stage) => sum + 3 * features[stage]! * v, 0);
   return encoder + decoder + classes * voxels[0]!;
 }
 
 interface Net extends Shape {
+  model?: Network["model"];
   kernels: readonly (readonly number[])[];
   inputChannels: number;
   outputClasses: number;
@@ -112,20 +132,24 @@ interface Net extends Shape {
 function convolutions(patch: readonly number[], net: Net) {
   const voxels = gridVoxels(patch, net.strides);
   const { features, kernels } = net;
+  const residual = net.model === "resenc-unet";
   const layers = features.flatMap((out, stage) => {
     const kernel = product(kernels[stage]!);
-    return [
-      { into: stage === 0 ? net.inputChannels : features[stage - 1]!, out, kernel, voxels: voxels[stage]! },
-      { into: out, out, kernel, voxels: voxels[stage]! },
-    ];
+    const before = stage === 0 ? (residual ? out : net.inputChannels) : features[stage - 1]!;
+    const again = { into: out, out, kernel, voxels: voxels[stage]! };
+    const rest = Array.from({ length: residual ? 2 * residualBlocks(stage) - 1 : 1 }, () => again);
+    const shortcut = residual && before !== out ? [{ ...again, into: before, kernel: 1 }] : [];
+    return [{ ...again, into: before }, ...rest, ...shortcut];
   });
+  if (residual)
+    layers.unshift({ into: net.inputChannels, out: features[0]!, kernel: product(kernels[0]!), voxels: voxels[0]! });
   for (let stage = features.length - 2; stage >= 0; stage--) {
     const out = features[stage]!;
     const kernel = product(kernels[stage]!);
     // Transposed convolution with kernel = stride: every output voxel sees one input voxel.
     layers.push({ into: features[stage + 1]!, out, kernel: 1, voxels: voxels[stage]! });
     layers.push({ into: 2 * out, out, kernel, voxels: voxels[stage]! });
-    layers.push({ into: out, out, kernel, voxels: voxels[stage]! });
+    if (!residual) layers.push({ into: out, out, kernel, voxels: voxels[stage]! });
   }
   layers.push({ into: features[0]!, out: net.outputClasses, kernel: 1, voxels: voxels[0]! });
   return layers;

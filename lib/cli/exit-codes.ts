@@ -18,6 +18,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   RunNotFound: EXIT.usage,
   RunAmbiguous: EXIT.usage,
   ManifestExists: EXIT.usage,
+  NothingToCompare: EXIT.usage,
   ModelMissing: EXIT.usage,
   // The dataset, its splits, its recipe, or what they ask for together.
   DatasetMissing: EXIT.invalidInput,

@@ -6,6 +6,7 @@ import { FAULTS } from "../local/faults.ts";
 import { softwareVersion } from "../local/software-version.ts";
 import { Workbench } from "../local/workbench.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
+import { bench } from "./commands/bench.ts";
 import { demo } from "./commands/demo.ts";
 import { doctor } from "./commands/doctor.ts";
 import { init } from "./commands/init.ts";
@@ -62,7 +63,7 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
     .showHelpAfterError("(`voxelburst --help` lists the commands)")
     .addHelpText(
       "after",
-      "\nExit codes: 0 done, 1 usage, 2 run failed, 3 invalid dataset or recipe, 4 over budget, 5 no capacity, 130 cancelled.\nRuns live in .voxelburst of the working directory or the nearest one above it; VOXELBURST_HOME names another.",
+      "\nExit codes: 0 done, 1 usage, 2 run failed, 3 invalid dataset or recipe, 4 over budget, 5 no capacity, 6 regression, 130 cancelled.\nRuns live in .voxelburst of the working directory or the nearest one above it; VOXELBURST_HOME names another.",
     );
   const add = (usage: string, description: string) =>
     program.command(usage).description(description).exitOverride().showHelpAfterError();
@@ -116,6 +117,32 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
   add("doctor", "check whether this machine can run the workflow").action((_options, command) =>
     perform(doctor, command),
   );
+  withRecipe(add("bench [dataset]", "time the ladder: on phantoms step by step, on a dataset with whole trainings"))
+    .option("--strategies <names>", "default: fp32,amp,dali,fused")
+    .option("--engines <names>", "default: none on phantoms, all of this machine on a dataset")
+    .option("--augmentations <names>", "mlperf, recipe; default: both (phantoms)")
+    .option(
+      "--without <names>",
+      "rows of fused without graph, gpu-loader, residence, stem, upsample, fused-norm, channels-last, compile",
+    )
+    .option("--size <voxels>", "of the phantoms: an edge or d,h,w; default 192")
+    .option("--patch <voxels>", "an edge or d,h,w; default 128")
+    .option("--cases <number>", "phantoms; default 4")
+    .option("--batch <number>", "default 8")
+    .option("--width <features>", "of the first stage; default 32")
+    .option("--precision <type>", "of all strategies but fp32: bf16 or fp16")
+    .option("--warm-up <steps>", "before anything is timed; default 12")
+    .option("--steps <number>", "timed ones, at least; default 30")
+    .option("--seconds <number>", "timed, at least; default 3")
+    .option("--profile", "where the milliseconds of a fused step go (GPU)")
+    .option("--compare <peers>", "nnunet, monai: the same on this machine, in environments of their own")
+    .option("--against <file>", "earlier results: repeats interleaved; ends with 6 when speed or Dice fell")
+    .option("--tolerance <share>", "of the speed that may be lost", "5%")
+    .option("--dice-tolerance <value>", "by which the mean Dice may fall", "0.01")
+    .option("--repeats <rounds>", "default: 1, with --against 3")
+    .option("--priced-as <type>", "instance type that dollars are of", "p5.4xlarge")
+    .option("--out <file>", "default: in .voxelburst/bench")
+    .action((dataset, options, command) => perform((context) => bench(context, dataset, options), command));
   withRecipe(add("demo", "generate phantoms and run the whole workflow on them"))
     .option("--seed <number>", "of the phantoms", "1")
     .option("--out <folder>", "where the phantoms go; default: in .voxelburst")

@@ -1,3 +1,4 @@
+export * from "./bench.ts";
 export * from "./case-record.ts";
 export * from "./error.ts";
 export * from "./identity.ts";

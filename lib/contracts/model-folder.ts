@@ -1,7 +1,7 @@
 // model.json of a model folder: what `voxelburst predict MODEL IMAGES --out DIR` needs, and nothing else.
 import * as z from "zod";
 import { network, normalisation } from "./plan.ts";
-import { engine, objectKey, positive, precision, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
+import { engine, enginePrecision, objectKey, positive, sha256Hex, shapeZyx, spacingMmZyx } from "./primitives.ts";
 
 export const modelFolder = z.strictObject({
   schema: z.literal(1),
@@ -21,9 +21,14 @@ export const modelFolder = z.strictObject({
     overlap: z.number(),
     mirroring: z.boolean(),
     nsdToleranceMm: positive.optional().describe("what the training's own cases were scored at"),
+    precision: enginePrecision.optional().describe("that the recipe asked for"),
   }),
   engines: z.array(
-    z.strictObject({ engine, precision, file: objectKey.optional().describe("relative; absent: run from weights") }),
+    z.strictObject({
+      engine,
+      precision: enginePrecision,
+      file: objectKey.optional().describe("relative; absent: run from weights"),
+    }),
   ),
   files: z
     .record(objectKey, sha256Hex)

@@ -5,7 +5,9 @@ import {
   caseId,
   count,
   engine,
+  enginePrecision,
   foldName,
+  modelName,
   objectKey,
   optimizer,
   positive,
@@ -34,7 +36,7 @@ export const normalisation = z.discriminatedUnion("scheme", [
 const triple = z.tuple([z.int().min(1), z.int().min(1), z.int().min(1)]);
 
 export const network = z.strictObject({
-  model: z.enum(["unet3d"]),
+  model: modelName,
   inputChannels: z.int().min(1),
   outputClasses: z.int().min(2),
   features: z.array(z.int().min(1)).min(2),
@@ -115,7 +117,12 @@ export const plan = z.strictObject({
   optimizer: optimizer.describe("sgd: nnU-Net's; adamw: learns more in a short budget"),
   seed: count,
   budget: z.strictObject({ steps: z.int().min(1).optional(), minutes: positive.optional() }),
-  infer: z.strictObject({ overlap: z.number(), mirroring: z.boolean(), nsdToleranceMm: positive }),
+  infer: z.strictObject({
+    overlap: z.number(),
+    mirroring: z.boolean(),
+    nsdToleranceMm: positive,
+    precision: enginePrecision.optional(),
+  }),
   folds: z.array(fold),
   overrides: z.array(z.string()).describe("fields that the recipe set, for the report"),
   notes: z.array(z.string()).describe("what a person should know: why a batch is small, which fold is thin"),

@@ -42,9 +42,13 @@ export const affine = z.tuple([row, row, row, row]);
 
 export const stageName = z.enum(["ingest", "plan", "preprocess", "train", "compile", "infer", "report"]);
 export const strategy = z.enum(["fp32", "amp", "dali", "fused", "ddp"]);
-export const engine = z.enum(["torch", "inductor", "onnxruntime", "tensorrt"]);
+export const engine = z.enum(["torch", "inductor", "onnxruntime", "tensorrt", "triton"]);
 export const optimizer = z.enum(["sgd", "adamw"]);
 export const precision = z.enum(["fp32", "bf16", "fp16"]);
+/** nnU-Net's plain U-Net, and the one with a residual encoder. */
+export const modelName = z.enum(["unet3d", "resenc-unet"]);
+/** Of an engine: 8 bits are calibrated on training cases. */
+export const enginePrecision = z.enum(["fp32", "bf16", "fp16", "fp8", "int8"]);
 
 export type StageName = z.infer<typeof stageName>;
 export type Strategy = z.infer<typeof strategy>;

@@ -1,6 +1,17 @@
 // recipe.yaml beside the manifest, and what --set overrides. Every field has a default: an empty recipe is a recipe.
 import * as z from "zod";
-import { engine, foldName, optimizer, positive, precision, shapeZyx, spacingMmZyx, strategy } from "./primitives.ts";
+import {
+  engine,
+  enginePrecision,
+  foldName,
+  modelName,
+  optimizer,
+  positive,
+  precision,
+  shapeZyx,
+  spacingMmZyx,
+  strategy,
+} from "./primitives.ts";
 
 /** A single value stands for a list of one. */
 const listOf = <T extends z.ZodType>(item: T) => z.union([item.transform((x) => [x]), z.array(item).min(1)]);
@@ -8,9 +19,9 @@ const listOf = <T extends z.ZodType>(item: T) => z.union([item.transform((x) => 
 export const recipe = z.strictObject({
   model: z
     .union([
-      z.enum(["unet3d"]).transform((name) => ({ name, width: undefined })),
+      modelName.transform((name) => ({ name, width: undefined })),
       z.strictObject({
-        name: z.enum(["unet3d"]).default("unet3d"),
+        name: modelName.default("unet3d"),
         width: z
           .int()
           .min(4)
@@ -20,7 +31,7 @@ export const recipe = z.strictObject({
       }),
     ])
     .default({ name: "unet3d", width: undefined })
-    .describe("unet3d: nnU-Net's plain U-Net"),
+    .describe("unet3d: nnU-Net's plain U-Net; resenc-unet: its residual encoder"),
   plan: z
     .strictObject({
       memoryGiB: z
@@ -65,6 +76,9 @@ export const recipe = z.strictObject({
       overlap: z.number().min(0).max(0.9).default(0.5),
       mirroring: z.boolean().default(false).describe("mean over all flips of the spatial axes"),
       nsdToleranceMm: positive.max(100).default(1),
+      precision: enginePrecision
+        .optional()
+        .describe("of the engines; default: each engine's fastest that passes the parity gate"),
     })
     .prefault({}),
   capacity: z

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { caseWarning, quarantineEntry } from "./case-record.ts";
 import { errorDocument } from "./error.ts";
 import { estimate } from "./plan.ts";
-import { count, engine, isoTime, objectKey, positive, precision, stageName, strategy } from "./primitives.ts";
+import { count, engine, enginePrecision, isoTime, objectKey, positive, stageName, strategy } from "./primitives.ts";
 import { caseScores, compileResult, curvePoint, host } from "./result.ts";
 
 /** null is shown as "not measured": never a copy or an estimate. */
@@ -73,7 +73,7 @@ export const report = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().describe("<fold>-<strategy>-<engine>"),
-        precision,
+        precision: enginePrecision,
         buildSeconds: z.number().min(0),
         parity: compileResult.shape.parity,
       }),

@@ -1,6 +1,17 @@
 // What a stage says of what it did: runs/<id>/results/<taskId>.json, or <taskId>.<index>.json for an array child.
 import * as z from "zod";
-import { caseId, count, engine, isoTime, keyPrefix, objectKey, precision, sha256Hex, strategy } from "./primitives.ts";
+import {
+  caseId,
+  count,
+  engine,
+  enginePrecision,
+  isoTime,
+  keyPrefix,
+  objectKey,
+  precision,
+  sha256Hex,
+  strategy,
+} from "./primitives.ts";
 
 /** Where and with what it ran. A result that does not say so proves nothing. */
 export const host = z.strictObject({
@@ -67,7 +78,7 @@ export const trainResult = z.strictObject({
   fold: z.string(),
   strategy,
   precision,
-  loader: z.enum(["torch", "dali"]),
+  loader: z.enum(["torch", "dali", "triton"]),
   batch: z.int().min(1),
   steps: count,
   resumedFromStep: count.describe("0: from the start"),
@@ -88,7 +99,7 @@ export const compileResult = z.strictObject({
   fold: z.string(),
   strategy,
   engine,
-  precision,
+  precision: enginePrecision,
   buildSeconds: z.number().min(0),
   enginePrefix: keyPrefix,
   parity: z.strictObject({
@@ -134,7 +145,7 @@ export const inferResult = z.strictObject({
   fold: z.string(),
   strategy,
   engine,
-  precision,
+  precision: enginePrecision,
   ...caseCounts,
   scoresKey: objectKey.describe("JSON Lines of case scores"),
   batch: z.int().min(1).optional().describe("windows a call of the model"),

@@ -88,7 +88,7 @@ export const compileTask = z.strictObject({
   ...common,
   stage: z.literal("compile"),
   planKey: objectKey,
-  casesKey: objectKey.describe("validation cases, for the parity of Dice"),
+  casesKey: objectKey.describe("validation cases, for the parity of Dice; training cases, for calibration of 8 bits"),
   fold: foldName,
   strategy,
   engine,

@@ -14,6 +14,7 @@ const description = z.object({
   gpus: z.int().min(0),
   gpuName: z.string().optional(),
   gpuMemoryGiB: z.number().optional(),
+  cpuName: z.string().default("unknown processor"),
   cpus: z.int().min(1),
   memoryGiB: z.number(),
   bf16: z.boolean(),
@@ -21,6 +22,7 @@ const description = z.object({
   engines: z.array(z.string()),
   /** Engine to the sentence that says what it lacks. */
   missing: z.record(z.string(), z.string()).default({}),
+  versions: z.record(z.string(), z.string()).default({}),
 });
 /** What it prints where it cannot. */
 const printedError = z.looseObject({

@@ -33,7 +33,7 @@ describe("a sentence about", () => {
 
   it("a word where a list may stand too names the words", () => {
     expect(said(recipe, { engines: "tvm" })).toEqual([
-      'engines is "tvm"; allowed: one of "torch", "inductor", "onnxruntime", "tensorrt"',
+      'engines is "tvm"; allowed: one of "torch", "inductor", "onnxruntime", "tensorrt", "triton"',
     ]);
   });
 

@@ -1,4 +1,4 @@
-"""`python -m voxelburst <stage> --task <uri>`, and what the CLI starts: predict, phantoms, machine."""
+"""`python -m voxelburst <stage> --task <uri>`, and what the CLI starts: bench, predict, phantoms, machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from . import errors, paths
 
 STAGES = ("ingest", "preprocess", "train", "compile", "infer")
 COMMANDS = {
+    "bench": "voxelburst.bench",
     "predict": "voxelburst.predict",
     "phantoms": "voxelburst.phantoms",
     "machine": "voxelburst.machine",

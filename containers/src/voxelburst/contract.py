@@ -324,6 +324,7 @@ class InferSettings:
     overlap: float
     mirroring: bool
     nsd_tolerance_mm: float = 1.0
+    precision: str | None = None
 
 
 @frozen

@@ -1,6 +1,7 @@
-"""`python -m voxelburst predict --model FOLDER --images PATH ... --out DIR`: masks of new images.
+"""`python -m voxelburst predict --model FOLDER ... --images PATH ... --out DIR`: masks of new images.
 
-Needs the model folder and nothing else. JSON Lines on stdout: progress, one object an image, a summary last.
+Needs the model folder and nothing else; several folders, of a run's folds, are an ensemble. JSON Lines on
+stdout: progress, one object an image, a summary last.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from . import engines, model_folder
 from .contract import ModelFolder
-from .engines import Site
+from .engines import Site, ensemble
 from .errors import StageError
 from .inference.pipeline import Outcome, predict, warm_up
 from .inference.sliding_window import SlidingWindow
@@ -46,7 +47,13 @@ def main(argv: list[str]) -> int:
         StageError: of the model folder, the arguments or the engine; ImagesRefused after all others are done.
     """
     parser = argparse.ArgumentParser(prog="python -m voxelburst predict")
-    parser.add_argument("--model", required=True, type=Path, help="the folder that compile wrote")
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        nargs="+",
+        help="the folder that compile wrote; those of several folds are averaged",
+    )
     parser.add_argument(
         "--images",
         required=True,
@@ -58,12 +65,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--engine", help="of the model folder; default: the one that it was compiled for")
     options = parser.parse_args(argv)
 
-    model = model_folder.read(options.model)
+    models = [model_folder.read(folder) for folder in options.model]
+    ensemble.check_members(models)
+    model = models[0]
     requests = find_images(options.images, len(model.channels))
     _check_targets(requests, options.out)
-    engine = engines.load(Site.of(options.model, model), model, options.engine)
+    members = [
+        engines.load(Site.of(folder, member), member, options.engine)
+        for folder, member in zip(options.model, models, strict=True)
+    ]
+    engine = members[0] if len(members) == 1 else ensemble.Ensemble(members)
     options.out.mkdir(parents=True, exist_ok=True)
-    summary, refused = _predict_all(model, engine, requests, options.out)
+    summary, refused = _predict_all(model, engine, requests, options.out, len(members))
     print(json.dumps(summary), flush=True)
     if refused:
         shown = "; ".join(f"{name}: {code}" for name, code in refused[:5])
@@ -168,7 +181,7 @@ def _check_targets(requests: list[Request], out: Path) -> None:
 
 
 def _predict_all(
-    model: ModelFolder, engine: engines.Engine, requests: list[Request], out: Path
+    model: ModelFolder, engine: engines.Engine, requests: list[Request], out: Path, models: int
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     progress = Progress("infer", "predict", None, len(requests), "images")
     done = 0.0
@@ -186,7 +199,7 @@ def _predict_all(
         channels = read_channels([_uri_of(path) for path in request.paths], model.channels)
         affines[request.name] = channels[0].affine
         voxels_czyx = [volume.voxels_zyx for volume in channels]
-        return prepare(voxels_czyx, channels[0].spacing_mm_zyx, preparation)
+        return prepare(voxels_czyx, channels[0].spacing_mm_zyx, preparation, where=engine.device)
 
     def write(request: Request, mask_zyx: npt.NDArray[np.uint8]) -> dict[str, int]:
         target = out / f"{request.name}.nii.gz"
@@ -215,6 +228,7 @@ def _predict_all(
         "images": len(requests),
         "predicted": predicted,
         "refused": len(refused),
+        "models": models,
         "engine": engine.name,
         "precision": engine.precision,
         "device": engine.host().device,

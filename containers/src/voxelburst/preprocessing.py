@@ -3,7 +3,7 @@
 Training and inference share it: a prediction is made on exactly what training saw.
 
 Axes: z y x are the image's own; d h w the arrays', which are the image's in the order of the plan's transpose
-(array axis i is image axis transpose[i]); c channel, k class. The arithmetic and the resampling are DALI's.
+(array axis i is image axis transpose[i]); c channel, k class. PyTorch computes, on a GPU or the CPU.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from .contract import Mm, ModelFolder, Normalisation, Plan, Zyx, frozen
 from .volumes.fingerprint import Box, nonzero_box
 
 _ANISOTROPY = 3.0
+_CPU = torch.device("cpu")
+# Logits of a slab at once, resampled.
+_SLAB_BYTES_CPU, _SLAB_BYTES_GPU = 64 << 20, 2 << 30
+_MOMENTS_AT_ONCE = 1 << 24
 
 
 @frozen
@@ -64,10 +68,13 @@ class Geometry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """image_cdhw: float32; label_dhw: int8, -1 outside the nonzero mask where the z-score is masked."""
+    """image_cdhw: float32; label_dhw: int8, -1 outside the nonzero mask where the z-score is masked.
 
-    image_cdhw: NDArray[np.float32]
-    label_dhw: NDArray[np.int8] | None
+    Both on the device that `prepare` was told.
+    """
+
+    image_cdhw: torch.Tensor
+    label_dhw: torch.Tensor | None
     geometry: Geometry
 
 
@@ -78,18 +85,16 @@ def prepare(
     *,
     label_zyx: NDArray | None = None,
     box_zyx: Box | None = None,
+    where: torch.device = _CPU,
 ) -> Prepared:
-    """Crop to the nonzero box, normalise, resample, in nnU-Net's order.
-
-    nnU-Net resamples images with a prefiltered cubic B-spline, which DALI has not: this is its cubic
-    convolution (`resampling.IMAGE_KERNEL`), which interpolates the same samples and overshoots less.
+    """Crop to the nonzero box, normalise, resample, in nnU-Net's order and with its kernels.
 
     Args:
         image_czyx: one array a channel.
         label_zyx: whole numbers below 127.
         box_zyx: the box of nonzero voxels where it is known (a case record's); looked for otherwise.
+        where: what computes. On a GPU the current stream, which is not waited for.
     """
-    channels = [channel.transpose(preparation.transpose) for channel in image_czyx]
     spacing_dhw = _ordered(spacing_mm_zyx, preparation.transpose)
     target_dhw = _ordered(preparation.spacing_mm_zyx, preparation.transpose)
     box = _ordered(box_zyx or nonzero_box(list(image_czyx)), preparation.transpose)
@@ -106,32 +111,28 @@ def prepare(
         shape_dhw=new_shape(cropped_shape, spacing_dhw, target_dhw),
         coarse_axis=coarse_axis(spacing_dhw, target_dhw),
     )
-    cropped = [channel[window] for channel in channels]
-    mask_dhw = nonzero_mask(cropped) if preparation.masked else None
-
-    image_cdhw = np.empty((len(cropped), *geometry.shape_dhw), np.float32)
-    for channel, (voxels, how) in enumerate(zip(cropped, preparation.normalisation, strict=True)):
-        low, high, subtracted, divisor = _affine_of(how, voxels, mask_dhw)
-        if how.masked and mask_dhw is not None:  # what is subtracted from itself stays at 0
-            voxels = np.where(mask_dhw, voxels, np.float32(subtracted))
-        image_cdhw[channel] = resampling.normalised_image(
-            voxels,
-            clip=(low, high),
-            subtracted=subtracted,
-            divisor=divisor,
-            shape=geometry.shape_dhw,
-            coarse_axis=geometry.coarse_axis,
-        )
+    mask_dhw = None
+    if preparation.masked:
+        mask_dhw = nonzero_mask([channel.transpose(preparation.transpose)[window] for channel in image_czyx])
+    image_cdhw = torch.empty((len(image_czyx), *geometry.shape_dhw), dtype=torch.float32, device=where)
+    mask = None if mask_dhw is None else torch.from_numpy(mask_dhw).to(where)
+    for channel, (voxels_zyx, how) in enumerate(zip(image_czyx, preparation.normalisation, strict=True)):
+        # Sent as it is stored, often in half the bytes, and cut and turned there.
+        stored_dhw = torch.from_numpy(_copyable(voxels_zyx)).to(where).permute(preparation.transpose)[window]
+        volume_dhw = stored_dhw.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        normalised = _normalised(volume_dhw, how, mask)
+        image_cdhw[channel] = resampling.image(normalised, geometry.shape_dhw, geometry.coarse_axis)
     label_dhw = None
     if label_zyx is not None:
         label = label_zyx.transpose(preparation.transpose)[window].astype(np.int8)
         if mask_dhw is not None:
             label[(label == 0) & ~mask_dhw] = -1
-        label_dhw = resampling.label(label, geometry.shape_dhw, geometry.coarse_axis)
+        given = torch.from_numpy(np.ascontiguousarray(label)).to(where)
+        label_dhw = resampling.label(given, geometry.shape_dhw, geometry.coarse_axis)
     return Prepared(image_cdhw=image_cdhw, label_dhw=label_dhw, geometry=geometry)
 
 
-def restore(logits_kdhw: torch.Tensor, geometry: Geometry) -> NDArray[np.uint8]:
+def restore(logits_kdhw: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """Undoes `prepare` for a prediction: logits in the arrays' grid to a mask in the image's own.
 
     Logits are resampled linearly (nearest along a coarse axis), argmax is taken there, the mask is pasted
@@ -139,22 +140,23 @@ def restore(logits_kdhw: torch.Tensor, geometry: Geometry) -> NDArray[np.uint8]:
     axis, on the logits' device: logits of full size never exist at once.
 
     Returns:
-        mask_zyx, uint8, C-contiguous.
+        mask_zyx, uint8, contiguous, on the logits' device; a GPU is not waited for.
     """
-    mask_dhw = np.zeros(_ordered(geometry.shape_zyx, geometry.transpose), np.uint8)
+    full = _ordered(geometry.shape_zyx, geometry.transpose)
+    mask_dhw = torch.zeros(full, dtype=torch.uint8, device=logits_kdhw.device)
     inside = mask_dhw[tuple(slice(start, stop) for start, stop in geometry.box_dhw)]
     depth = geometry.cropped_shape_dhw[0]
-    # 64 MiB of logits a slab.
     voxels_a_plane = int(np.prod(geometry.cropped_shape_dhw[1:]))
-    planes = max(1, (16 << 20) // (logits_kdhw.shape[0] * voxels_a_plane))
+    slab_bytes = _SLAB_BYTES_GPU if logits_kdhw.is_cuda else _SLAB_BYTES_CPU
+    planes = max(1, slab_bytes // (4 * logits_kdhw.shape[0] * voxels_a_plane))
     for start in range(0, depth, planes):
         stop = min(start + planes, depth)
         slab_kdhw = resampling.logits_planes(
             logits_kdhw, geometry.cropped_shape_dhw, geometry.coarse_axis, start, stop
         )
-        inside[start:stop] = slab_kdhw.argmax(0).to(torch.uint8).cpu().numpy()
-    back = np.argsort(geometry.transpose)
-    return np.ascontiguousarray(mask_dhw.transpose(back))
+        inside[start:stop] = slab_kdhw.argmax(0)
+    back = [geometry.transpose.index(axis) for axis in range(3)]
+    return mask_dhw.permute(back).contiguous()
 
 
 def nonzero_mask(channels: Sequence[NDArray]) -> NDArray[np.bool_]:
@@ -212,47 +214,44 @@ def _ordered(values: Any, transpose: Zyx) -> Any:
     return tuple(values[axis] for axis in transpose)
 
 
-def _unit_range(voxels: NDArray) -> tuple[float, float]:
-    low, high = float(voxels.min()), float(voxels.max())
-    return low, max(high - low, 1e-8)
+def _copyable(voxels: NDArray) -> NDArray:
+    """Contiguous, and of a type that torch has: not big-endian, no unsigned integer of more than a byte."""
+    wider = {"u2": np.int32, "u4": np.float32, "i8": np.float32, "u8": np.float32, "f8": np.float32}
+    return np.ascontiguousarray(voxels, wider.get(voxels.dtype.str[1:], voxels.dtype.newbyteorder("=")))
 
 
-def _affine_of(
-    how: Normalisation, voxels: NDArray, mask: NDArray | None
-) -> tuple[float, float, float, float]:
-    """(clip low, clip high, subtracted, divisor) of a normalisation for one channel of one case.
+def _normalised(volume_dhw: torch.Tensor, how: Normalisation, mask: torch.Tensor | None) -> torch.Tensor:
+    """The volume, in place, as its channel's normalisation says; what a mask leaves out becomes 0.
 
-    The moments are summed in float64 here rather than reduced in float32 by DALI, whose CPU and GPU sums
-    differ in the last digits: arrays made on either must be interchangeable.
+    Moments are summed in float64: those of a CPU and of a GPU then agree beyond float32, so that arrays made
+    on either are interchangeable.
     """
-    unlimited = float(np.finfo(np.float32).max)
     if how.scheme == "ct":
         assert how.clip_low is not None and how.clip_high is not None
         assert how.mean is not None and how.std is not None
-        return how.clip_low, how.clip_high, how.mean, max(how.std, 1e-8)
+        return volume_dhw.clamp_(how.clip_low, how.clip_high).sub_(how.mean).div_(max(how.std, 1e-8))
     if how.scheme == "zscore":
-        mean, std = _moments(voxels, mask if how.masked else None)
-        return -unlimited, unlimited, mean, max(std, 1e-8)
+        if not how.masked or mask is None:
+            mean, std = _moments(volume_dhw)
+            return volume_dhw.sub_(mean).div_(std)
+        mean, std = _moments(volume_dhw[mask])
+        return volume_dhw.sub_(mean).div_(std).masked_fill_(~mask, 0.0)
     if how.scheme == "rescale-0-1":
-        return -unlimited, unlimited, *_unit_range(voxels)
+        low, high = volume_dhw.min(), volume_dhw.max()
+        return volume_dhw.sub_(low).div_((high - low).clamp(min=1e-8))
     if how.scheme == "rgb-0-1":
-        return -unlimited, unlimited, 0.0, 255.0
-    return -unlimited, unlimited, 0.0, 1.0
+        return volume_dhw.div_(255.0)
+    return volume_dhw
 
 
-def _moments(voxels: NDArray, mask: NDArray | None) -> tuple[float, float]:
-    """Mean and standard deviation over the mask, a plane at a time: float64 without its memory."""
-    count, total = 0, 0.0
-    planes = [(voxels[i], None if mask is None else mask[i]) for i in range(len(voxels))]
-    for plane, where in planes:
-        inside = plane if where is None else plane[where]
-        count += inside.size
-        total += float(inside.sum(dtype=np.float64))
-    if count == 0:
-        return 0.0, 1.0
-    mean = total / count
-    squares = 0.0
-    for plane, where in planes:
-        inside = (plane if where is None else plane[where]).astype(np.float64)
-        squares += float(np.square(inside - mean).sum())
-    return mean, float(np.sqrt(squares / count))
+def _moments(voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (floored), float32: their sums in float64, without a copy in it."""
+    if voxels.numel() == 0:
+        return voxels.new_zeros(()), voxels.new_ones(())
+    mean = voxels.sum(dtype=torch.float64) / voxels.numel()
+    flat = voxels.reshape(-1)
+    squares = voxels.new_zeros((), dtype=torch.float64)
+    for part in flat.split(_MOMENTS_AT_ONCE):
+        squares += (part.double() - mean).square_().sum()
+    std = (squares / voxels.numel()).sqrt().clamp(min=1e-8)
+    return mean.float(), std.float()

@@ -11,7 +11,7 @@ import torch
 from trained_dataset import TRAIN_PREFIX, TrainedDataset, engine_prefix, run_stage
 
 from voxelburst import contract, engines, model_folder
-from voxelburst.contract import CompileResult, ModelFolder
+from voxelburst.contract import CompileResult, EngineFile, ModelFolder
 from voxelburst.engines import onnx_runtime
 from voxelburst.errors import StageError
 
@@ -76,7 +76,7 @@ def test_a_corrupted_engine_is_refused_and_leaves_no_folder(
     """The real gate on a real engine: the last layer of the exported graph has one class turned around."""
     import onnx
 
-    def corrupted(model, site):
+    def corrupted(model, site, precision, calibration):
         path = site.folder / "model.onnx"
         document = onnx.load(path)
         last = next(t for t in document.graph.initializer if t.dims and t.dims[0] == 3)
@@ -84,7 +84,7 @@ def test_a_corrupted_engine_is_refused_and_leaves_no_folder(
         values[2] *= -1
         last.CopyFrom(onnx.numpy_helper.from_array(values, last.name))
         onnx.save(document, path)
-        return honest(model, site)
+        return honest(model, site, precision, calibration)
 
     honest = onnx_runtime.make
     monkeypatch.setattr(onnx_runtime, "make", corrupted)
@@ -95,6 +95,39 @@ def test_a_corrupted_engine_is_refused_and_leaves_no_folder(
     assert error["stage"] == "compile" and error["taskId"] == NAME
     assert "mean Dice" in error["message"] and error["remedy"]
     assert dataset.store.names(engine_prefix("onnxruntime")) == []
+
+
+def test_a_precision_that_fails_the_gate_gives_way_to_the_next_and_is_named(
+    dataset: TrainedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real gate; that ONNX Runtime has a second precision on a processor is made up."""
+    import onnx
+
+    def coarse_in_int8(model, site, precision, calibration):
+        assert len(list(calibration())) >= 2
+        path = site.folder / "model.onnx"
+        whole = path.read_bytes()
+        if precision == "int8":
+            document = onnx.load(path)
+            last = next(t for t in document.graph.initializer if t.dims and t.dims[0] == 3)
+            values = onnx.numpy_helper.to_array(last).copy()
+            last.CopyFrom(onnx.numpy_helper.from_array(-values, last.name))
+            onnx.save(document, path)
+            tried.append(whole)
+        elif tried:
+            path.write_bytes(tried[0])
+        return EngineFile(engine="onnxruntime", precision=precision, file="model.onnx")
+
+    tried: list[bytes] = []
+    monkeypatch.setattr(onnx_runtime, "make", coarse_in_int8)
+    for name in ("precisions", "all_precisions"):
+        monkeypatch.setattr(onnx_runtime, name, lambda _: ("int8", "fp32"))
+    shutil.rmtree(dataset.root / "artefacts" / engine_prefix("onnxruntime"))
+    assert run_stage("compile", dataset.compile_task("onnxruntime", with_training=True)) == 0
+    result = dataset.result(NAME)
+    assert result["precision"] == "fp32" and result["parity"]["passed"]
+    (said,) = [line for line in result["host"]["fallbacks"] if "int8" in line]
+    assert "was refused" in said and "mean Dice" in said
 
 
 def test_weights_that_differ_a_little_change_the_largest_difference(dataset: TrainedDataset) -> None:

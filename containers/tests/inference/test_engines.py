@@ -144,8 +144,8 @@ def test_half_precision_engines_agree_with_fp32_on_the_gpu(name: str, folder: Pa
     import shutil
 
     site = Site.of(shutil.copytree(folder, tmp_path / "model"), model_folder.read(folder))
-    entry = engines.make(name, pytorch.network_of(site), site)
-    engine = engines._MODULES[name].load(site, entry)
+    entry = engines.make(name, pytorch.network_of(site), site, "fp16")
+    engine = engines._module(name).load(site, entry)
     reference = pytorch.load(site, EngineFile(engine="torch", precision="fp32"))
     for count in (1, 3, engine.batch):
         batch = windows(count)
@@ -206,11 +206,11 @@ def test_a_damaged_onnx_file_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     entry = EngineFile(engine="onnxruntime", precision="fp32", file="model.onnx")
     with pytest.raises(StageError) as refused:
-        engines._MODULES["onnxruntime"].load(site, entry)
+        engines._module("onnxruntime").load(site, entry)
     assert refused.value.code == "EngineUnreadable"
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(StageError) as refused:
-        engines._MODULES["onnxruntime"].load(site, entry)
+        engines._module("onnxruntime").load(site, entry)
     assert refused.value.code == "EngineFileMissing"
 
 

@@ -140,10 +140,13 @@ class TrainedDataset:
         self.store.write_json(f"{key}.json", document)
         return f"{self.store.root_uri}{key}.json"
 
-    def compile_task(self, engine: str, **fields: Any) -> str:
+    def compile_task(self, engine: str, *, with_training: bool = False, **fields: Any) -> str:
+        """with_training: training cases beside the validation cases, for the calibration of 8 bits."""
+        fold = self.plan["folds"][0]
         lines = [
-            {"caseId": case_id, "part": "validation", "arraysPrefix": arrays_prefix(case_id)}
-            for case_id in self.validation
+            {"caseId": case_id, "part": part, "arraysPrefix": arrays_prefix(case_id)}
+            for part in (("validation", "train") if with_training else ("validation",))
+            for case_id in fold[part]
         ]
         options = {"fold": "fold0", "strategy": "fp32", "engine": engine, "modelPrefix": TRAIN_PREFIX}
         prefix = {"outputPrefix": engine_prefix(engine)}

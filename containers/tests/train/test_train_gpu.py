@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from small_dataset import SmallDataset, digest
 
 from voxelburst import model_folder
+from voxelburst.bench.command import reference_network
+from voxelburst.bench.training_rows import Work, batches_of, step_of
 from voxelburst.loaders import Cases, LoaderOptions, Sampling, open_loader
 from voxelburst.stage import execute
 from voxelburst.stages import preprocess, train
+from voxelburst.training.strategy import strategy_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -50,7 +54,7 @@ def test_fp16_scales_its_gradients_and_resumes_with_the_scale(tmp_path: Path) ->
     assert state["scaler"]["scale"] >= 1
 
 
-@pytest.mark.parametrize("kind", ["torch", "dali"])
+@pytest.mark.parametrize("kind", ["torch", "dali", "triton"])
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_batch_on_the_gpu_is_the_one_on_the_cpu(dataset: SmallDataset, kind: str, masked: bool) -> None:
     cases = Cases(dataset.ids, lambda c, name: dataset.store.local(dataset.arrays_prefix(c)) / name)
@@ -73,11 +77,14 @@ def test_a_batch_on_the_gpu_is_the_one_on_the_cpu(dataset: SmallDataset, kind: s
         assert differs.float().mean() < 2e-3, step
         error = (a.image_ncdhw - b.image_ncdhw.cpu()).abs()
         for position in range(4):
-            if sampling.draw(step, position, cases.shapes, cases.foreground).channels[0].zoom is None:
+            draw = sampling.draw(step, position, cases.shapes, cases.foreground)
+            own_field = kind == "triton" and draw.noise_sigma is not None
+            if draw.channels[0].zoom is None and not own_field:
                 assert error[position, 0][~differs[position]].max() < 5e-3, (step, position)
 
 
-def test_dali_on_the_gpu_repeats_a_step_bit_for_bit(dataset: SmallDataset) -> None:
+@pytest.mark.parametrize("kind", ["dali", "triton"])
+def test_a_step_on_the_gpu_is_repeated_bit_for_bit(dataset: SmallDataset, kind: str) -> None:
     cases = Cases(dataset.ids, lambda c, name: dataset.store.local(dataset.arrays_prefix(c)) / name)
     sampling = Sampling(seed=1, patch=(16, 16, 16), batch=4, channels=1, dummy2d=False)
     options = LoaderOptions(
@@ -88,8 +95,33 @@ def test_dali_on_the_gpu_repeats_a_step_bit_for_bit(dataset: SmallDataset) -> No
         device=torch.device("cuda", 0),
         workers=0,
     )
-    first = open_loader("dali")(cases, sampling, options)
-    batches = [next(first) for _ in range(4)]
-    resumed = next(open_loader("dali")(cases, sampling, dataclasses.replace(options, first_step=3)))
-    assert torch.equal(resumed.image_ncdhw, batches[3].image_ncdhw)
-    assert torch.equal(resumed.label_ndhw, batches[3].label_ndhw)
+    images, labels = [], []
+    for batch in itertools.islice(open_loader(kind)(cases, sampling, options), 4):
+        images.append(batch.image_ncdhw.clone())  # the next batch may take its memory
+        labels.append(batch.label_ndhw.clone())
+    resumed = next(open_loader(kind)(cases, sampling, dataclasses.replace(options, first_step=3)))
+    assert torch.equal(resumed.image_ncdhw, images[3])
+    assert torch.equal(resumed.label_ndhw, labels[3])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_step_as_a_graph_trains_as_one_launched_kernel_by_kernel(
+    dataset: SmallDataset, precision: str
+) -> None:
+    cases = Cases(dataset.ids, lambda c, name: dataset.store.local(dataset.arrays_prefix(c)) / name)
+    patch = (16, 16, 16)
+    work = Work(
+        cases=cases, folders=[], network=reference_network(patch, 8), patch=patch, batch=4,
+        precision=precision, masked=[False], batch_dice=False, dummy2d=False, median_shape=None,
+        device=torch.device("cuda", 0), matrix_peak={},
+    )  # fmt: skip
+    trained = []
+    for graph in (False, True):
+        strategy = dataclasses.replace(strategy_of("fused", precision, work.device), graph=graph)
+        take = step_of(work, strategy)
+        for number, batch in enumerate(itertools.islice(batches_of(work, strategy, "recipe"), 20)):
+            take(batch, 0.01 * (1 - number / 20))
+        assert take.graph_failure is None
+        trained.append(torch.cat([p.detach().flatten() for p in take._parameters]))
+    launched, replayed = trained
+    assert (launched - replayed).norm() < 1e-2 * launched.norm()

@@ -48,8 +48,10 @@ describe("plan", () => {
       engine: "onnxruntime",
       modelPrefix: `train/${training.trainHash}/`,
     });
-    const parity = await run.lines(keys.taskCases(runId, "compile-fold0-fused-onnxruntime"), trainCase);
-    expect(parity).toHaveLength(4);
+    const judged = await run.lines(keys.taskCases(runId, "compile-fold0-fused-onnxruntime"), trainCase);
+    expect(judged.filter((item) => item.part === "validation")).toHaveLength(4);
+    // What 8 bits are calibrated on, and never the validation cases.
+    expect(judged.filter((item) => item.part === "train")).toHaveLength(8);
     const infer = await run.task(engine!.inferTaskKey);
     expect(infer).toMatchObject({ stage: "infer", masksPrefix: `runs/${runId}/masks/fold0-fused-onnxruntime/` });
     expect(infer.stage === "infer" && compile.stage === "compile" && infer.enginePrefix === compile.outputPrefix).toBe(

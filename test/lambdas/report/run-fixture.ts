@@ -307,7 +307,7 @@ export class RunFixture {
   }
 
   #engine(fold: string, strategy: Strategy, engine: EngineName): void {
-    const speed = { torch: 1, inductor: 1.5, onnxruntime: 1.7, tensorrt: 3.4 }[engine];
+    const speed = { torch: 1, inductor: 1.5, onnxruntime: 1.7, tensorrt: 3.4, triton: 3 }[engine];
     const host = hostOf(this.#options, {
       torch: "2.11.0",
       ...(engine === "onnxruntime" && { onnxruntime: "1.24.0" }),

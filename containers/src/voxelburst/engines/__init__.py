@@ -1,10 +1,13 @@
 """Engines: compiled models behind one call. `make` builds one into a model folder, `load` runs it from there.
 
-A module an engine, each with `missing(device)`, `make(model, site)` and `load(site, entry)`.
+A module an engine, each with `missing(device)`, `precisions(device)` to try in turn, `all_precisions(device)`
+that it has, `make(model, site, precision, calibration)` and `load(site, entry)`.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 import torch
@@ -12,20 +15,31 @@ from torch import nn
 
 from ..contract import EngineFile, ModelFolder
 from ..errors import StageError
-from . import inductor, onnx_runtime, pytorch, tensorrt_engine
 from .engine import Engine, Site, device
 
-__all__ = ["NAMES", "Engine", "Site", "available", "device", "load", "make", "missing"]
+__all__ = ["NAMES", "Engine", "Site", "available", "device", "load", "make", "missing", "precisions"]
 
-_MODULES: dict[str, ModuleType] = {
-    module.NAME: module for module in (pytorch, inductor, onnx_runtime, tensorrt_engine)
+# By module, imported when it is first used: most need MONAI, whose import takes seconds.
+_MODULES = {
+    "torch": "pytorch",
+    "inductor": "inductor",
+    "onnxruntime": "onnx_runtime",
+    "tensorrt": "tensorrt_engine",
+    "triton": "triton_engine",
 }
 NAMES = tuple(_MODULES)
+EIGHT_BITS = ("fp8", "int8")
+# Windows of training cases, each a windows_cdhw of the patch's size.
+Calibration = Callable[[], Iterable[torch.Tensor]]
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f".{_MODULES[name]}", __name__)
 
 
 def missing(name: str, where: torch.device | None = None) -> StageError | None:
     """EngineUnavailable: what an engine lacks on a device and where that can be had. None when it can run."""
-    return _MODULES[name].missing(where or device())
+    return _module(name).missing(where or device())
 
 
 def available(where: torch.device | None = None) -> list[str]:
@@ -33,16 +47,43 @@ def available(where: torch.device | None = None) -> list[str]:
     return [name for name in _MODULES if missing(name, where) is None]
 
 
-def make(name: str, model: nn.Module, site: Site) -> EngineFile:
+def precisions(name: str) -> tuple[str, ...]:
+    """In which an engine can compute on this machine, the one to try first in front."""
+    return _module(name).precisions(device())
+
+
+def make(
+    name: str, model: nn.Module, site: Site, precision: str, calibration: Calibration | None = None
+) -> EngineFile:
     """Builds an engine into ``site.folder``, which holds the weights and model.onnx already.
 
     Raises:
-        StageError: EngineUnavailable, EngineBuildFailed.
+        StageError: EngineUnavailable, EngineBuildFailed; PrecisionUnavailable; CalibrationMissing where eight
+            bits have no training case to be calibrated on.
     """
     lacks = missing(name)
     if lacks:
         raise lacks
-    return _MODULES[name].make(model, site)
+    module = _module(name)
+    can = module.all_precisions(device())
+    if precision not in can:
+        raise StageError(
+            "PrecisionUnavailable",
+            f"The engine {name} was asked for {precision}; here it has {', '.join(can)}.",
+            "Set infer.precision to one of them, or leave it out.",
+            field="infer.precision",
+            got=precision,
+            allowed=", ".join(can),
+        )
+    if precision in EIGHT_BITS and calibration is None:
+        raise StageError(
+            "CalibrationMissing",
+            f"An engine in {precision} is calibrated on training cases, and the task has none.",
+            "Run plan again, or set infer.precision to fp16.",
+            field="infer.precision",
+            got=precision,
+        )
+    return module.make(model, site, precision, calibration)
 
 
 def load(site: Site, model: ModelFolder, name: str | None = None) -> Engine:
@@ -69,4 +110,4 @@ def load(site: Site, model: ModelFolder, name: str | None = None) -> Engine:
         if others:
             lacks.remedy += f" This folder's {others[0]} can run here."
         raise lacks
-    return _MODULES[entry.engine].load(site, entry)
+    return _module(entry.engine).load(site, entry)

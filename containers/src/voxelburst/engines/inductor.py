@@ -1,4 +1,4 @@
-"""`inductor`: torch.compile. FP16 and channels-last on a GPU, FP32 on the CPU."""
+"""`inductor`: torch.compile. FP16 or BF16, channels-last, on a GPU; FP32 on the CPU."""
 
 from __future__ import annotations
 
@@ -36,9 +36,17 @@ def missing(where: torch.device) -> StageError | None:
     return None
 
 
-def make(_model: nn.Module, site: Site) -> EngineFile:
+def precisions(where: torch.device) -> tuple[str, ...]:
+    return ("fp16",) if where.type == "cuda" else ("fp32",)
+
+
+def all_precisions(where: torch.device) -> tuple[str, ...]:
+    return ("fp16", "bf16") if where.type == "cuda" else ("fp32",)
+
+
+def make(_model: nn.Module, site: Site, precision: str, _calibration: Any) -> EngineFile:
     """Compiles once, so that what cannot be compiled fails here. Kernels stay in torch's own cache."""
-    entry = EngineFile(engine=NAME, precision="fp16" if device().type == "cuda" else "fp32")
+    entry = EngineFile(engine=NAME, precision=precision)
     load(site, entry)
     return entry
 
@@ -58,6 +66,8 @@ class InductorEngine(Engine):
         torch.set_num_threads(host.cpus())
         model = network_of(site).to(self.device)
         if self.device.type == "cuda":
+            # The fastest of cuDNN's algorithms for each convolution, not the first.
+            torch.backends.cudnn.benchmark = True
             # torch.compile hoists layouts for two-dimensional convolutions only: the layout is set here.
             model = model.to(_DTYPES[entry.precision])
             model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -33,9 +33,16 @@ def _on_gpu() -> bool:
     return torch.cuda.is_available() and _CUDA in onnxruntime.get_available_providers()
 
 
-def make(model: nn.Module, site: Site) -> EngineFile:
+def precisions(_where: torch.device) -> tuple[str, ...]:
+    return ("fp16",) if _on_gpu() else ("fp32",)
+
+
+all_precisions = precisions
+
+
+def make(model: nn.Module, site: Site, precision: str, _calibration: Any) -> EngineFile:
     """FP16 for the CUDA provider; the CPU's takes model.onnx, which every model folder has."""
-    if not _on_gpu():
+    if precision == "fp32":
         return EngineFile(engine=NAME, precision="fp32", file=MODEL_FILE)
     onnx_export.export(model, site, "fp16", site.folder / FP16_FILE)
     return EngineFile(engine=NAME, precision="fp16", file=FP16_FILE)

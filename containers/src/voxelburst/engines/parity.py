@@ -87,13 +87,17 @@ def compare(
 
 def refuse(parity: Parity) -> None:
     """Raises ParityFailed where the gate is not passed."""
-    if parity.passed:
-        return
+    if not parity.passed:
+        raise refusal(parity)
+
+
+def refusal(parity: Parity) -> StageError:
+    """ParityFailed, with what was found."""
 
     def shown(value: float | None) -> str:
         return "none" if value is None else f"{value:.4f}"
 
-    raise StageError(
+    return StageError(
         "ParityFailed",
         f"The engine's masks are worse than FP32's: mean Dice {shown(parity.mean_dice_engine)} against "
         f"{shown(parity.mean_dice_fp32)} on {parity.cases} validation cases, "

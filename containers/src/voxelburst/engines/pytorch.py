@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,7 +19,14 @@ def missing(_where: torch.device) -> None:
     """Always there: the other stages need PyTorch too."""
 
 
-def make(_model: nn.Module, _site: Site) -> EngineFile:
+def precisions(_where: torch.device) -> tuple[str, ...]:
+    return ("fp32",)
+
+
+all_precisions = precisions
+
+
+def make(_model: nn.Module, _site: Site, _precision: str, _calibration: Any) -> EngineFile:
     """Nothing to build: it runs from the weights."""
     return EngineFile(engine=NAME, precision="fp32")
 

@@ -1,20 +1,29 @@
-"""Cases from file to mask: the next one is loaded and the last one written while the engine runs."""
+"""Cases from file to mask: the next ones are loaded and the last ones written while the engine runs.
+
+On a GPU what is between a file's bytes and a mask's happens there: threads decode files and send them on
+streams of their own, the engine's stream takes windows of several volumes at a time and makes the masks,
+threads fetch and compress those.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from .. import host
 from ..contract import Normalisation
 from ..errors import StageError
+from ..overlap import in_order
 from ..preprocessing import Geometry, Preparation, Prepared, prepare, restore
 from .sliding_window import Logits, SlidingWindow
 
@@ -24,6 +33,8 @@ MaskZyx = npt.NDArray[np.uint8]
 # A case of 512x512x400 voxels takes gibibytes in each of the three steps; on processors, where the model
 # takes minutes for it, doing them side by side would save seconds.
 _LARGE_VOXELS = 1 << 25
+# Files decoded and masks written at once beside a GPU: each such thread keeps a core busy.
+_MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -46,12 +57,17 @@ class _Loaded(Generic[C]):
     geometry: Geometry | None
     seconds: float
     image_cdhw: torch.Tensor | None
+    ready: torch.cuda.Event | None = None
     error: StageError | None = None
 
     def take(self) -> torch.Tensor:
         """The image, which then is the taker's alone: no frame that waits keeps it alive."""
         image_cdhw, self.image_cdhw = self.image_cdhw, None
         assert image_cdhw is not None
+        if self.ready:
+            here = torch.cuda.current_stream(image_cdhw.device)
+            here.wait_event(self.ready)
+            image_cdhw.record_stream(here)
         return image_cdhw
 
 
@@ -64,34 +80,53 @@ def predict(
     """Outcomes of the cases; those refused by ``load`` may come before earlier ones that are still running.
 
     Args:
-        load: from the file to arrays; runs in a thread of its own. A StageError refuses the case.
-        write: puts a mask where it belongs; runs in a thread of its own.
+        load: from the file to arrays on the engine's device, on the current stream; runs in threads of its
+            own. A StageError refuses the case.
+        write: puts a mask where it belongs; runs in threads of its own.
     """
+    on_gpu = window.engine.device.type == "cuda"
+    threads = min(_MOST_THREADS, max(1, host.cpus() // 2)) if on_gpu else 1
+    streams = _Streams(window.engine.device)
     refused: list[Outcome[C, W]] = []
 
-    def volumes() -> Iterator[tuple[_Loaded[C], torch.Tensor]]:
-        for loaded in _loaded_ahead(loading, cases, load, window):
+    def load_one(case: C) -> _Loaded[C]:
+        began = time.perf_counter()
+        try:
+            with streams.own():
+                prepared = load(case)
+                ready = streams.event()
+        except StageError as error:
+            return _Loaded(case, None, 0.0, None, error=error)
+        seconds = time.perf_counter() - began
+        return _Loaded(case, prepared.geometry, seconds, prepared.image_cdhw, ready)
+
+    def volumes(loading: ThreadPoolExecutor) -> Iterator[tuple[_Loaded[C], torch.Tensor]]:
+        for loaded in in_order(loading, load_one, cases, threads, lambda one: _alone(window, one.image_cdhw)):
             if loaded.error:
                 refused.append(Outcome(loaded.case, error=loaded.error))
                 continue
             yield loaded, loaded.take()
 
-    def finish(logits: Logits[_Loaded[C]]) -> Outcome[C, W]:
+    def finish(logits: Logits[_Loaded[C]], mask: torch.Tensor, ready: Any) -> Outcome[C, W]:
         began = time.perf_counter()
-        loaded = logits.key
-        assert loaded.geometry is not None
-        mask_zyx = restore(logits.logits_kdhw, loaded.geometry)
-        written = write(loaded.case, mask_zyx)
-        seconds = loaded.seconds + time.perf_counter() - began
+        with streams.own():
+            if ready:
+                ready.synchronize()
+            mask_zyx = mask.cpu().numpy()
+        written = write(logits.key.case, mask_zyx)
+        seconds = logits.key.seconds + time.perf_counter() - began
         seconds += sum(share * window.timings.call_seconds(call) for call, share in logits.shares.items())
-        return Outcome(loaded.case, logits.windows, seconds, written)
+        return Outcome(logits.key.case, logits.windows, seconds, written)
 
-    with ThreadPoolExecutor(1, "load") as loading, ThreadPoolExecutor(1, "write") as writing:
+    with ThreadPoolExecutor(threads, "load") as loading, ThreadPoolExecutor(threads, "write") as writing:
         writes: deque[Future[Outcome[C, W]]] = deque()
-        for logits in window.stream(volumes()):
-            at_most = 1 if _side_by_side(window, logits.logits_kdhw[0].numel()) else 0
-            writes.append(writing.submit(finish, logits))
-            del logits
+        for logits in window.stream(volumes(loading)):
+            at_most = 0 if _alone(window, logits.logits_kdhw[0]) else threads
+            geometry = logits.key.geometry
+            assert geometry is not None
+            mask = restore(logits.logits_kdhw, geometry)
+            writes.append(writing.submit(finish, logits.without_volume(), mask, streams.event()))
+            del logits, mask
             while len(writes) > at_most:
                 yield writes.popleft().result()
             yield from _taken(refused)
@@ -100,52 +135,43 @@ def predict(
         yield from _taken(refused)
 
 
+class _Streams:
+    """A stream a thread, so that no thread waits for another's work on the GPU. Nothing on the CPU."""
+
+    def __init__(self, where: torch.device) -> None:
+        self._where = where
+        self._mine = threading.local()
+
+    def own(self) -> contextlib.AbstractContextManager[Any]:
+        if self._where.type != "cuda":
+            return contextlib.nullcontext()
+        if not hasattr(self._mine, "stream"):
+            self._mine.stream = torch.cuda.Stream(self._where)
+        return torch.cuda.stream(self._mine.stream)
+
+    def event(self) -> torch.cuda.Event | None:
+        """That what the current stream has to do is done."""
+        return torch.cuda.current_stream(self._where).record_event() if self._where.type == "cuda" else None
+
+
 def _taken(items: list[Outcome[C, W]]) -> Iterator[Outcome[C, W]]:
     while items:
         yield items.pop(0)
 
 
-def _side_by_side(window: SlidingWindow, voxels: int) -> bool:
-    return window.engine.device.type == "cuda" or voxels < _LARGE_VOXELS
-
-
-def _loaded_ahead(
-    loading: ThreadPoolExecutor, cases: Iterable[C], load: Callable[[C], Prepared], window: SlidingWindow
-) -> Iterator[_Loaded[C]]:
-    """Loads one case ahead, as long as the last one was not large."""
-
-    def one(case: C) -> _Loaded[C]:
-        began = time.perf_counter()
-        try:
-            prepared = load(case)
-        except StageError as error:
-            return _Loaded(case, None, 0.0, None, error)
-        image_cdhw = torch.from_numpy(prepared.image_cdhw)
-        return _Loaded(case, prepared.geometry, time.perf_counter() - began, image_cdhw)
-
-    remaining = iter(cases)
-    following: Future[_Loaded[C]] | None = None
-    for case in remaining:
-        following = loading.submit(one, case)
-        while following is not None:
-            loaded = following.result()
-            following = None
-            voxels = loaded.image_cdhw.numel() if loaded.image_cdhw is not None else 0
-            if _side_by_side(window, voxels):
-                ahead = next(remaining, None)
-                following = loading.submit(one, ahead) if ahead is not None else None
-            yield loaded
-            del loaded
+def _alone(window: SlidingWindow, volume: torch.Tensor | None) -> bool:
+    large = volume is not None and volume.numel() >= _LARGE_VOXELS
+    return large and window.engine.device.type != "cuda"
 
 
 def warm_up(window: SlidingWindow, channels: int, patch: tuple[int, int, int]) -> None:
-    """What only the first case of a process would pay: DALI's import, and a GPU's choice of kernels."""
+    """What only the first case of a process would pay: a GPU's choice of kernels, and their loading."""
     preparation = Preparation(
         transpose=(0, 1, 2), spacing_mm_zyx=(1.0, 1.0, 1.0), normalisation=[Normalisation(scheme="none")]
     )
-    prepare(np.ones((1, 4, 4, 4), np.float32), (1.0, 1.0, 1.0), preparation)
     engine = window.engine
     if engine.device.type == "cuda":
+        prepare(np.ones((1, 4, 4, 4), np.float32), (1.0, 1.0, 1.0), preparation, where=engine.device)
         for _ in range(2):
             engine(torch.zeros(engine.batch, channels, *patch, device=engine.device))
         torch.cuda.synchronize()

@@ -51,7 +51,8 @@ class RemotePredictor:
             # The grid is what is needed of it later.
             first.append(channels[0])
             voxels_czyx = [volume.voxels_zyx for volume in channels]
-            return prepare(voxels_czyx, channels[0].spacing_mm_zyx, self._preparation)
+            where = self._window.engine.device
+            return prepare(voxels_czyx, channels[0].spacing_mm_zyx, self._preparation, where=where)
 
         def write(_: str, mask_zyx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
             _put_mask(record["mask"], mask_zyx, first[0])

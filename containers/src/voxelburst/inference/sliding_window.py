@@ -5,6 +5,7 @@ Axes: n window, c channel, k class, d h w space in the arrays' order.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -68,6 +69,10 @@ class Logits(Generic[Key]):
     logits_kdhw: torch.Tensor
     windows: int
     shares: dict[int, float]
+
+    def without_volume(self) -> Logits[Key]:
+        """For who no longer needs the logits, which then need no memory."""
+        return dataclasses.replace(self, logits_kdhw=self.logits_kdhw.new_empty(0))
 
 
 class SlidingWindow:

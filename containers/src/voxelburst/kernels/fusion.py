@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from .norm_activation import EPS, SLOPE, instance_norm_leaky_relu
+from .stem import StemConvolution, fits_stem
+from .upsample import MatmulUpsample, is_matmul
 
 
 class InstanceNormLeakyReLU(nn.Module):
@@ -65,6 +67,34 @@ def fuse(model: nn.Module) -> int:
             setattr(block, name, fused.train(norm.training))
         block.lrelu = nn.Identity()
         replaced += len(norms)
+    return replaced
+
+
+def fuse_stem(model: nn.Module) -> bool:
+    """Replaces a U-Net's first convolution, in place, where it has few input channels; whether it was.
+
+    For training on a GPU alone: elsewhere PyTorch's own is what it would call.
+    """
+    from ..models.unet3d import blocks
+
+    wrapper = blocks(model)[0].conv1
+    if not fits_stem(getattr(wrapper, "conv", None)):
+        return False
+    wrapper.conv = StemConvolution(wrapper.conv.weight)
+    return True
+
+
+def fuse_upsamples(model: nn.Module) -> int:
+    """Replaces a U-Net's transposed convolutions, in place, by matrix products; how many.
+
+    For compiled training on a GPU alone: launched one by one, the rearrangement costs a pass over memory.
+    """
+    replaced = 0
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if is_matmul(child):
+                setattr(module, name, MatmulUpsample(child.weight, child.bias))
+                replaced += 1
     return replaced
 
 

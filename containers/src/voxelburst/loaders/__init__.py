@@ -1,4 +1,4 @@
-"""Loaders: batches of augmented patches, by PyTorch or by DALI, from the same draws."""
+"""Loaders: batches of augmented patches, by PyTorch, by DALI or by Triton kernels, from the same draws."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ __all__ = ["ARRAY_FILES", "Batch", "Cases", "LoaderOptions", "Sampling", "open_l
 
 
 def open_loader(kind: str) -> Callable[[Cases, Sampling, LoaderOptions], Iterator[Batch]]:
-    """``batches(cases, sampling, options)`` of the loader: "torch" or "dali"."""
+    """``batches(cases, sampling, options)`` of the loader: "torch", "dali" or "triton"."""
     if kind == "torch":
         return torch_loader.batches
-    # Its import takes a second: not where it is not used.
+    # Imported where they are used: DALI takes a second, and PyTorch for CPUs comes without Triton.
+    if kind == "triton":
+        from . import triton_loader
+
+        return triton_loader.batches
     from . import dali_loader
 
     return dali_loader.batches

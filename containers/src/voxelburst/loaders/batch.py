@@ -19,7 +19,10 @@ class Batch:
 
 @frozen
 class LoaderOptions:
-    """positions: those of the global batch that this rank draws. masked: one a channel (draws, step 10)."""
+    """positions: those of the global batch that this rank draws. masked: one a channel (draws, step 10).
+
+    resident: the `triton` loader keeps all cases on the GPU, where they fit.
+    """
 
     first_step: int
     positions: range
@@ -28,3 +31,4 @@ class LoaderOptions:
     device: torch.device
     workers: int
     augment: bool = True
+    resident: bool = True

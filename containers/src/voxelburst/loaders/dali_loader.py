@@ -1,7 +1,8 @@
 """The `dali` loader: the same samples as the `torch` loader's, augmented by DALI on the GPU or on the CPU.
 
-Drawn parameters come in through an external source; a transform that no sample of a batch drew costs nothing
-(DALI's conditionals split a batch). Axes: d h w space, c channel last as DALI has it.
+Regions and drawn parameters come in through an external source, prepared by worker processes; a transform
+that no sample of a batch drew costs nothing (DALI's conditionals split a batch). Axes: d h w space, c channel
+last as DALI has it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from .. import dali, host
 from .batch import Batch, LoaderOptions
 from .cases import Cases, noise
 from .draws import ChannelDraw, Draw, Sampling
-from .torch_loader import low_resolution_shape
+from .torch_loader import keys_of, low_resolution_shape
 
 # The transforms of one channel, in the order of recipe.md's list.
 _BLUR, _BRIGHTNESS, _CONTRAST, _ZOOM, _INVERTED_GAMMA, _GAMMA = range(6)
@@ -38,26 +40,21 @@ def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterato
         yield Batch(image_ncdhw=image.movedim(-1, 1).contiguous(), label_ndhw=label.squeeze(-1))
 
 
-class _Source:
-    """The inputs of a step's batch: regions, matrices and parameters, one list each."""
+class _Inputs(Dataset):
+    """The inputs of samples: regions, matrices and parameters."""
 
     def __init__(self, cases: Cases, sampling: Sampling, options: LoaderOptions) -> None:
         self._cases, self._sampling, self._options = cases, sampling, options
 
-    def __call__(self, iteration: int) -> tuple[list[NDArray], ...]:
-        step = self._options.first_step + iteration
-        samples = [self._sample(step, position) for position in self._options.positions]
-        return tuple(list(column) for column in zip(*samples, strict=True))
-
-    def _sample(self, step: int, position: int) -> tuple[NDArray, ...]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
         sampling = self._sampling
-        draw = sampling.draw(step, position, self._cases.shapes, self._cases.foreground)
+        draw = sampling.draw(*key, self._cases.shapes, self._cases.foreground)
         if not self._options.augment:
             draw = draw.plain()
         region = self._cases.region(draw, sampling.patch)
         noisy = draw.noise_sigma is not None
         flags, values, small = _packed(draw, sampling)
-        return (
+        inputs = (
             np.ascontiguousarray(np.moveaxis(region.image_cdhw, 0, -1)),
             np.ascontiguousarray(region.label_dhw)[..., None],
             np.array(region.matrix_dhw is not None),
@@ -70,6 +67,21 @@ class _Source:
             small,
             np.array(draw.mirror, np.int32),
         )
+        # Tensors, which other processes leave in shared memory.
+        return tuple(torch.from_numpy(array) for array in inputs)
+
+
+def _source(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[tuple[list[NDArray], ...]]:
+    """The inputs of each step's batch, a list of samples' arrays each; prepared by processes beside a GPU."""
+    samples = DataLoader(
+        _Inputs(cases, sampling, options),
+        batch_sampler=keys_of(options),
+        num_workers=options.workers,
+        prefetch_factor=2 if options.workers else None,
+        collate_fn=list,
+    )
+    for batch in samples:
+        yield tuple([array.numpy() for array in column] for column in zip(*batch, strict=True))
 
 
 def _matrix_xyz(matrix_dhw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,7 +147,7 @@ def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
     )
     def graph() -> Any:
         image, label, warped, matrix, noisy, field, sigma, flags, values, small, mirror = fn.external_source(
-            source=_Source(cases, sampling, options),
+            source=_source(cases, sampling, options),
             num_outputs=len(inputs),
             batch=True,
             layout=[layout for layout, _ in inputs],

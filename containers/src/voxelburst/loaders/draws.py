@@ -10,6 +10,7 @@ Axes: d h w, the arrays' own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -194,6 +195,7 @@ def rotation(angles: tuple[float, float, float]) -> Matrix:
     return about0 @ about1 @ about2
 
 
+@functools.cache  # asked for every sample
 def region_shape(patch: Zyx, dummy2d: bool) -> Zyx:
     """The region that nnU-Net cuts for a patch: 40x56x40 -> 73x80x64 (compute_initial_patch_size.py)."""
     # In-plane rotations of any angle need no more room than those of 90 degrees.

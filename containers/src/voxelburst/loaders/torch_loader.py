@@ -22,11 +22,9 @@ from .draws import ChannelDraw, Draw, Sampling
 
 def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[Batch]:
     """Batches from a step on, without end: the positions of this rank alone."""
-    steps = itertools.count(options.first_step)
-    keys = ([(step, position) for position in options.positions] for step in steps)
     loader = DataLoader(
         _Samples(cases, sampling, options),
-        batch_sampler=_Keys(keys),
+        batch_sampler=keys_of(options),
         num_workers=options.workers,
         pin_memory=options.device.type == "cuda",
         prefetch_factor=4 if options.workers else None,
@@ -45,6 +43,12 @@ def workers_of(device: torch.device) -> int:
     if device.type == "cpu":
         return 0
     return max(1, min(12, host.cpus() - 1))
+
+
+def keys_of(options: LoaderOptions) -> _Keys:
+    """The (step, position) pairs of each batch."""
+    steps = itertools.count(options.first_step)
+    return _Keys([(step, position) for position in options.positions] for step in steps)
 
 
 class _Keys:

@@ -6,7 +6,10 @@ from torch import nn
 
 from ..contract import Network
 from ..errors import StageError
+from .resenc_unet import ResEncUNet
 from .unet3d import UNet3d
+
+_UNETS = {"unet3d": UNet3d, "resenc-unet": ResEncUNet}
 
 
 def build(network: Network) -> nn.Module:
@@ -20,14 +23,15 @@ def build(network: Network) -> nn.Module:
         StageError: ModelUnknown, when the plan names a model that is not here; NetworkInvalid, when its lists
             contradict each other.
     """
-    if network.model != "unet3d":
+    if network.model not in _UNETS:
+        known = ", ".join(_UNETS)
         raise StageError(
             "ModelUnknown",
-            f"The plan asks for the model {network.model!r}; known here: unet3d.",
-            "Set `model: unet3d` in the recipe.",
+            f"The plan asks for the model {network.model!r}; known here: {known}.",
+            "Set `model` in the recipe to one of them.",
             field="network.model",
             got=network.model,
-            allowed="unet3d",
+            allowed=known,
         )
     stages = len(network.features)
     if len(network.strides) != stages or len(network.kernels) != stages:
@@ -38,7 +42,7 @@ def build(network: Network) -> nn.Module:
             "Run the plan stage again.",
             field="network",
         )
-    return UNet3d(
+    return _UNETS[network.model](
         input_channels=network.input_channels,
         output_classes=network.output_classes,
         features=list(network.features),

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .. import contract, engines, model_card, model_folder
 from ..contract import CompileResult, CompileTask, EngineFile, ModelFolder, Plan, TrainCase, TrainResult
-from ..engines import Site, onnx_export, onnx_runtime, parity, pytorch
+from ..engines import Site, calibration, onnx_export, onnx_runtime, parity, pytorch
 from ..engines.parity import ParityCase
+from ..errors import StageError
 from ..models import WEIGHTS_FILE
 from ..stage import Stage
 from ..storage import Store
@@ -24,7 +26,7 @@ def run(task: CompileTask, stage: Stage) -> CompileResult:
 
     Raises:
         StageError: EngineUnavailable when the engine cannot run here, ParityFailed when its masks are
-            worse than FP32's beyond the parity rule.
+            worse than FP32's beyond the parity rule in every precision that was tried.
     """
     lacks = engines.missing(task.engine)
     if lacks:
@@ -45,18 +47,42 @@ def run(task: CompileTask, stage: Stage) -> CompileResult:
         began = time.monotonic()
         onnx_export.export(model, site, "fp32", folder / onnx_runtime.MODEL_FILE)
         progress.update(1, "exported to ONNX")
-        entry = engines.make(task.engine, model, site)
-        document = _document(task, plan, entry)
-        engine = engines.load(site, document)
-        build_seconds = time.monotonic() - began
-        progress.update(2, f"built {task.engine}")
-
+        export_seconds = time.monotonic() - began
         reference = pytorch.load(site, EngineFile(engine="torch", precision="fp32"))
-        cases = _parity_cases(stage.artefacts, stage.cases(TrainCase))
-        found = parity.compare(reference, engine, cases, plan.patch, plan.network.output_classes)
+        cases = stage.cases(TrainCase)
+        training_cases = [case for case in cases if case.part == "train"]
+
+        def calibration_windows() -> Iterator[torch.Tensor]:
+            return calibration.windows(_read(stage.artefacts, training_cases), plan.patch)
+
+        # The first precision that keeps up with FP32; the last one is refused if it does not.
+        refused: list[str] = []
+        wanted = plan.infer.precision
+        candidates = [wanted] if wanted else engines.precisions(task.engine)
+        for precision in candidates:
+            began = time.monotonic()
+            try:
+                entry = engines.make(
+                    task.engine, model, site, precision, calibration_windows if training_cases else None
+                )
+            except StageError as error:
+                if precision == candidates[-1]:
+                    raise
+                refused.append(f"{precision} was not built: {error.message}")
+                continue
+            document = _document(task, plan, entry)
+            engine = engines.load(site, document)
+            build_seconds = export_seconds + time.monotonic() - began
+            progress.update(2, f"built {task.engine} in {precision}")
+            validation = _read(stage.artefacts, [case for case in cases if case.part == "validation"])
+            found = parity.compare(reference, engine, validation, plan.patch, plan.network.output_classes)
+            if found.passed:
+                break
+            refused.append(f"{precision} was refused: {parity.refusal(found).message}")
         parity.refuse(found)
 
         described = engine.host()
+        described.fallbacks.extend(refused)
         (folder / "plan.json").write_bytes(stage.artefacts.read(task.plan_key))
         (folder / "LICENSE").write_text(model_card.licence(plan))
         (folder / "MODEL_CARD.md").write_text(
@@ -109,15 +135,14 @@ def _document(task: CompileTask, plan: Plan, entry: EngineFile) -> ModelFolder:
     )
 
 
-def _parity_cases(artefacts: Store, cases: list[TrainCase]) -> Iterator[ParityCase]:
-    """Validation cases in the task's order. Images are mapped: of a large one only a block is read."""
+def _read(artefacts: Store, cases: list[TrainCase]) -> Iterator[ParityCase]:
+    """In the task's order. Images are mapped: of a large one only a block is read."""
     for case in cases:
-        if case.part == "validation":
-            yield ParityCase(
-                case_id=case.case_id,
-                image_cdhw=np.load(artefacts.local(f"{case.arrays_prefix}image.npy"), mmap_mode="r"),
-                label_dhw=np.load(artefacts.local(f"{case.arrays_prefix}label.npy")),
-            )
+        yield ParityCase(
+            case_id=case.case_id,
+            image_cdhw=np.load(artefacts.local(f"{case.arrays_prefix}image.npy"), mmap_mode="r"),
+            label_dhw=np.load(artefacts.local(f"{case.arrays_prefix}label.npy")),
+        )
 
 
 def _publish(artefacts: Store, prefix: str, folder: Path, document: ModelFolder) -> None:

@@ -32,7 +32,7 @@ from ..preprocessing import Preparation, Prepared, prepare
 from ..progress import Progress
 from ..stage import Stage
 from ..storage import Store
-from ..volumes import read_canonical, read_image, read_label, write_mask
+from ..volumes import read_canonical, read_label, write_mask
 
 # Masks are scored between groups of cases, while the clock of file to mask stands still. A killed child loses
 # at most this much work, beside the case that it was at.
@@ -137,8 +137,13 @@ def _predict_and_score(
         document = artefacts.read_json(case.record_key)
         record = contract.parse(CaseRecord, document, f"the record of {case.case_id}")
         records[case.case_id] = record
-        image_czyx, _ = read_image(artefacts, record)
-        return prepare(image_czyx, record.spacing_mm_zyx, preparation, box_zyx=record.nonzero_box_zyx)
+        return prepare(
+            [read_canonical(artefacts.local(key)).voxels_zyx for key in record.images],
+            record.spacing_mm_zyx,
+            preparation,
+            box_zyx=record.nonzero_box_zyx,
+            where=engine.device,
+        )
 
     def write(case: InferCase, mask_zyx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         mask_key = f"{case.output_prefix}mask.nii.gz"

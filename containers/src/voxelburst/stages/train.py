@@ -5,7 +5,6 @@ Axes: n sample, c channel, k class, d h w space.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -22,7 +21,7 @@ from torch import nn
 from .. import contract, host, models, paths
 from ..contract import CurvePoint, Latency, TrainCase, TrainResult, TrainTask
 from ..errors import StageError, from_exception
-from ..kernels import fuse
+from ..kernels import fuse, fuse_stem, fuse_upsamples
 from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
@@ -32,18 +31,21 @@ from ..training.budget import StepBudget
 from ..training.checkpoints import Checkpoints
 from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
-from ..training.loss import overlaps, segmentation_loss
+from ..training.loss import overlaps
 from ..training.memory import keep_freed_memory
 from ..training.optimizer import optimizer_of
 from ..training.publish import publish
-from ..training.strategy import strategy_of
+from ..training.step import LossOptions, TrainingStep, autocast
+from ..training.strategy import Strategy, strategy_of
 
-CLIP_NORM = 12.0  # nnU-Net v2's default trainer (recipe.md, 4)
 CURVE_POINTS = 100
 # Batches of validation patches for the pseudo Dice, at every tenth point of the curve.
 PSEUDO_DICE_EVERY, PSEUDO_DICE_BATCHES = 10, 2
 # What those cost in all, in steps: a forward pass is a third of one.
 PSEUDO_DICE_STEPS = CURVE_POINTS / PSEUDO_DICE_EVERY * PSEUDO_DICE_BATCHES / 3
+
+# Steps that are timed together while the number of steps is not known.
+TIMED_TOGETHER = {"cpu": 1, "cuda": 10}
 
 
 def run(task: TrainTask, stage: Stage) -> TrainResult | None:
@@ -129,13 +131,10 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     network.to(device=device, memory_format=layout)
     if strategy.fused_norm:
         fuse(network)
-    step_network, loss_of = network, segmentation_loss
-    if strategy.compiled:
-        step_network, loss_of = (torch.compile(f, dynamic=False) for f in (network, segmentation_loss))
-    if me.ranks > 1:
-        step_network = nn.parallel.DistributedDataParallel(
-            step_network, device_ids=[device.index] if device.type == "cuda" else None
-        )
+    if strategy.fused_stem:
+        fuse_stem(network)
+    if strategy.matmul_upsample:
+        fuse_upsamples(network)
     optimizer, schedule = optimizer_of(plan.optimizer, network.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
 
@@ -178,49 +177,38 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                 },
             )
 
-    def autocast() -> contextlib.AbstractContextManager[Any]:
-        wanted = strategy.autocast_type
-        return torch.autocast(device.type, wanted) if wanted else contextlib.nullcontext()
-
     # The loop. Nothing in it waits for the GPU but the points of the curve.
-    level_weights = supervision_weights(plan.network)
-    share = len(positions) * me.ranks / sampling.batch
+    loss = LossOptions(
+        level_weights=supervision_weights(plan.network),
+        batch_dice=plan.batch_dice,
+        share=len(positions) * me.ranks / sampling.batch,
+    )
+    take = TrainingStep(network, optimizer, scaler, strategy, loss, device, ranks=me.ranks)
     progress = stage.progress(budget.total or budget.guess(0, 1.0), "steps")
     progress.update(first_step, f"resumed from step {first_step}" if first_step else None, skipped=True)
     source = batches(train_cases, strategy.loader, first_step, positions, augment=True)
-    losses: list[torch.Tensor] = []
     step, last_save = first_step, time.monotonic()
-    step_network.train()
+    network.train()
     busy = GpuBusy(device)
     with busy:
         clock.start()
         while budget.total is None or step < budget.total:
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.at(step, budget.total)
-            batch = next(source)
-            with autocast():
-                logits = step_network(batch.image_ncdhw.contiguous(memory_format=layout))
-            loss = loss_of(logits, batch.label_ndhw, level_weights, batch_dice=plan.batch_dice, share=share)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
-            scaler.step(optimizer)
-            scaler.update()
-            losses.append(loss.detach())
+            take(next(source), schedule.at(step, budget.total))
             step += 1
             clock.step()
 
-            if budget.total is None:  # until the minutes are steps, each is timed
+            # Until the minutes are steps, they are timed: some at once, so that a GPU runs as it will later.
+            if budget.total is None and step % TIMED_TOGETHER[device.type] == 0:
                 elapsed = time.monotonic() - began
-                seconds = clock.collect()[-1]
-                total = budget.observe(step - 1, seconds, elapsed, pauses=PSEUDO_DICE_STEPS)
+                total = None
+                for number, seconds in enumerate(timed := clock.collect(), start=step - len(timed)):
+                    total = budget.observe(number, seconds, elapsed, pauses=PSEUDO_DICE_STEPS)
                 budget.total = _agreed(total, device)
                 progress.total = budget.total or budget.guess(step, elapsed)
             point_every = max(1, (budget.total or 10 * CURVE_POINTS) // CURVE_POINTS)
             if step % point_every == 0 or step == budget.total:
                 clock.collect()
-                mean_loss, losses = _mean_over_ranks(torch.stack(losses).mean()), []
+                mean_loss = _mean_over_ranks(take.mean_loss())
                 if not np.isfinite(mean_loss):
                     raise StageError(
                         "LossNotFinite",
@@ -233,7 +221,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                 if me.rank == 0 and (step // point_every % PSEUDO_DICE_EVERY == 0 or step == budget.total):
                     whole = range(sampling.batch)
                     unseen = batches(validation_cases, "torch", step, whole, augment=False)
-                    pseudo = _pseudo_dice(network, unseen, layout, autocast)
+                    pseudo = _pseudo_dice(network, unseen, layout, strategy)
                 curve.append(
                     CurvePoint(
                         step=step,
@@ -290,7 +278,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         host=host.describe(
             _PACKAGES[strategy.loader],
             gpus=me.ranks if device.type == "cuda" else 0,
-            fallbacks=strategy.fallbacks,
+            fallbacks=strategy.fallbacks + ([f"No CUDA graph: {why}"] if (why := take.graph_failure) else []),
         ),
     )
 
@@ -298,6 +286,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
 _PACKAGES = {
     "torch": ("torch", "monai", "numpy"),
     "dali": ("torch", "monai", "numpy", "nvidia-dali-cuda130"),
+    "triton": ("torch", "triton", "monai", "numpy"),
 }
 
 
@@ -379,14 +368,14 @@ def _pseudo_dice(
     network: nn.Module,
     source: Iterator[Batch],
     layout: torch.memory_format,
-    autocast: Callable[[], contextlib.AbstractContextManager[Any]],
+    strategy: Strategy,
 ) -> float | None:
     """Hard Dice pooled over some validation patches, mean of the classes seen: a monitor, not a score."""
     network.eval()
     total: Any = 0
     for _ in range(PSEUDO_DICE_BATCHES):
         batch = next(source)
-        with autocast():
+        with autocast(strategy, batch.image_ncdhw.device):
             logits_nkdhw = network(batch.image_ncdhw.contiguous(memory_format=layout))
         total = total + overlaps(logits_nkdhw.float(), batch.label_ndhw)
     network.train()

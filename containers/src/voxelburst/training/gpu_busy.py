@@ -1,9 +1,10 @@
-"""Share of the time in which the GPU ran a kernel, as NVML samples it."""
+"""Share of the time in which the GPU ran a kernel, and the power it drew, as NVML samples them."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
 import torch
@@ -12,11 +13,12 @@ _SECONDS_BETWEEN = 0.25
 
 
 class GpuBusy:
-    """Samples in a thread while it is entered. `percent` is None where NVML cannot be asked."""
+    """Samples in a thread while it is entered. `percent` and `watts` are None where NVML cannot be asked."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._samples: list[int] = []
+        self._milliwatts: list[int] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -43,10 +45,21 @@ class GpuBusy:
             if value is None:
                 return
             self._samples.append(value)
+            drawn = gpu.milliwatts()
+            if drawn is not None:
+                self._milliwatts.append(drawn)
 
     @property
     def percent(self) -> float | None:
-        return round(sum(self._samples) / len(self._samples), 1) if self._samples else None
+        return _mean(self._samples)
+
+    @property
+    def watts(self) -> float | None:
+        return _mean([value / 1000 for value in self._milliwatts])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 1) if values else None
 
 
 class _Utilization(ctypes.Structure):
@@ -70,3 +83,8 @@ class _Nvml:
         found = _Utilization()
         code = self._library.nvmlDeviceGetUtilizationRates(self._handle, ctypes.byref(found))
         return int(found.gpu) if code == 0 else None
+
+    def milliwatts(self) -> int | None:
+        found = ctypes.c_uint()
+        code = self._library.nvmlDeviceGetPowerUsage(self._handle, ctypes.byref(found))
+        return int(found.value) if code == 0 else None

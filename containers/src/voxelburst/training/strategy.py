@@ -18,13 +18,20 @@ _WRONG_CUDNN = range(90800, 91100)
 
 @frozen
 class Strategy:
-    """How to train. fallbacks: a sentence for each thing that the strategy names and this machine has not."""
+    """How to train.
+
+    graph: the whole step is one CUDA graph, where one process trains. fallbacks: a sentence for each thing
+    that the strategy names and this machine has not.
+    """
 
     precision: str
     loader: str
     channels_last: bool
     fused_norm: bool
+    fused_stem: bool
+    matmul_upsample: bool
     compiled: bool
+    graph: bool
     fallbacks: list[str]
 
     @property
@@ -72,6 +79,8 @@ def strategy_of(name: str, planned_precision: str, device: torch.device) -> Stra
     if compiled and not has_compiler():
         fallbacks.append("There is no C compiler, which torch.compile needs: the step was not compiled.")
         compiled = False
+    if compiled:
+        loader = "triton"
     if name == "ddp" and not on_gpu:
         fallbacks.append("There is no GPU: the processes talked by gloo, not by NCCL.")
     return Strategy(
@@ -79,7 +88,10 @@ def strategy_of(name: str, planned_precision: str, device: torch.device) -> Stra
         loader=loader,
         channels_last=fused or (rung > 0 and not on_gpu),
         fused_norm=fused,
+        fused_stem=compiled,
+        matmul_upsample=compiled,
         compiled=compiled,
+        graph=compiled,
         fallbacks=fallbacks,
     )
 
