@@ -3,6 +3,7 @@
 // datasets/<name>/          the data bucket: what people upload
 // <stage>/<hash>/           the artefacts bucket: outputs by the hash of their inputs, shared by runs
 // runs/<runId>/             the artefacts bucket: what belongs to one run
+// nightly/<dataset>/        the artefacts bucket: what the nights of the benchmark measured
 import type { EngineName, StageName, Strategy } from "./primitives.ts";
 
 export const keys = {
@@ -37,6 +38,10 @@ export const keys = {
   checkpoints: (hash: string) => `train/${hash}/checkpoints/`,
   /** Where SageMaker puts its own archive of /opt/ml/model; nothing of ours reads it. */
   trainingArchive: (runId: string) => `runs/${runId}/sagemaker/`,
+  /** Nights of the benchmark, in the order of their names. */
+  nights: (dataset: string) => `nightly/${dataset}/`,
+  night: (dataset: string, night: string) =>
+    `nightly/${dataset}/${new Date(night).toISOString().replaceAll(":", "")}.json`,
   /** A stage's result, beside its output: its existence is what makes the stage skippable. */
   outputResult: (prefix: string) => `${prefix}result.json`,
   caseRecord: (hash: string) => `ingest/${hash}/record.json`,

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { caseWarning, quarantineEntry } from "./case-record.ts";
 import { errorDocument } from "./error.ts";
+import { nightlyComparison } from "./night.ts";
 import { estimate } from "./plan.ts";
 import { count, engine, isoTime, objectKey, positive, precision, stageName, strategy } from "./primitives.ts";
 import { caseScores, compileResult, curvePoint, host } from "./result.ts";
@@ -103,6 +104,7 @@ export const report = z.strictObject({
     .strictObject({ instanceType: z.string(), usdPerHour: z.number().min(0), date: z.string(), source: z.string() })
     .optional(),
   estimate: estimate.optional(),
+  nightly: nightlyComparison.optional().describe("of a run that the nightly schedule started"),
   overrides: z.array(z.string()),
   notes: z.array(z.string()),
 });
