@@ -1,7 +1,7 @@
 // The ledger's two calls: before a stage starts, what it can cost at most is reserved; when it has ended, what it did
 // cost takes the reservation's place. The state machine passes on the very limits that it starts the job with.
 import * as z from "zod";
-import { count, positive } from "./primitives.ts";
+import { positive } from "./primitives.ts";
 import { runRequest } from "./run-request.ts";
 
 /** A job and everything that bounds its cost. */
@@ -25,19 +25,18 @@ export const boundedJob = z.strictObject({
     .describe("an attempt may wait so long for all of its instances, some of them paid for"),
 });
 
-/** The name of a reservation: one try of one task on one rung. */
+/** The name of a reservation: a task on a rung. */
 const reservationName = {
   request: runRequest,
   taskId: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/),
   rung: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/),
-  redrive: count.default(0).describe("$states.context.Execution.RedriveCount: what was redriven is paid for again"),
 };
 
 export const ledgerStage = z.enum(["ingest", "preprocess", "train", "compile", "infer"]);
 
 export const reserveInput = z.strictObject({ ...reservationName, stage: ledgerStage, job: boundedJob });
 
-/** Calling it twice with the same name reserves once. */
+/** Before every try: what an earlier one of the same name did cost is settled first. A repeated call reserves once. */
 export const reserveOutput = z.strictObject({
   granted: z.boolean(),
   reservedUsd: z
