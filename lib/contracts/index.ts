@@ -17,6 +17,7 @@ export * from "./recipe.ts";
 export * from "./report.ts";
 export * from "./result.ts";
 export * from "./run-request.ts";
+export * from "./rung.ts";
 export * from "./splits.ts";
 export * from "./stage-io.ts";
 export * from "./task.ts";

@@ -6,6 +6,7 @@ import { nightlyComparison } from "./night.ts";
 import { estimate } from "./plan.ts";
 import { count, engine, isoTime, objectKey, positive, precision, stageName, strategy } from "./primitives.ts";
 import { caseScores, compileResult, curvePoint, host } from "./result.ts";
+import { fall } from "./rung.ts";
 
 /** null is shown as "not measured": never a copy or an estimate. */
 const measured = z.number().min(0).nullable();
@@ -85,6 +86,7 @@ export const report = z.strictObject({
   quarantine: z.array(quarantineEntry),
   warnings: z.array(caseWarning.extend({ caseId: z.string().optional() })),
   errors: z.array(errorDocument),
+  falls: z.array(fall).default([]).describe("rungs of the capacity ladder that had no machine, and what they said"),
   stages: z.array(
     z.strictObject({
       stage: stageName,

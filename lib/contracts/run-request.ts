@@ -23,6 +23,11 @@ export const runRequest = z.strictObject({
     .min(2)
     .max(10_000)
     .describe("array children; Batch's least is 2, the second of a single shard finds nothing to do"),
+  ingestSeconds: z
+    .int()
+    .min(60)
+    .optional()
+    .describe("of a child, what the service is told to stop an attempt at; from the manifest alone"),
 });
 
 export type RunRequest = z.infer<typeof runRequest>;
