@@ -54,6 +54,8 @@ export interface StartRunInput {
   quarantineUri: string;
   /** bench and the schedule: the same content is another run. */
   nonce?: string;
+  /** Of the nightly benchmark: when it was to start. */
+  night?: string;
   /** In place of recipe.yaml beside the manifest. */
   recipe?: { name: string; text: string };
   /** Assignments that win over the recipe: "train.minutes=10". */
@@ -191,6 +193,7 @@ function requestOf(examined: Examination, attempt: number, ports: StartRunPorts)
     identity,
     attempt,
     ...(input.nonce === undefined ? {} : { nonce: input.nonce }),
+    ...(input.night === undefined ? {} : { night: input.night }),
     version: ports.version,
     dataset: input.dataset,
     datasetUri: input.datasetUri,

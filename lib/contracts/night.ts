@@ -39,6 +39,17 @@ export const nightlyComparison = z.strictObject({
   missing: z.array(z.string()).describe("rows that earlier nights measured and this one did not"),
 });
 
+/** What tells the schedule's event from an upload's. */
+export const NIGHTLY_SOURCE = "voxelburst.nightly";
+
+/** What the schedule sends to start-run. */
+export const nightlyEvent = z.strictObject({
+  source: z.literal(NIGHTLY_SOURCE),
+  dataset: datasetName,
+  night: isoTime.describe("the scheduled time, the same for every delivery"),
+  recipe: z.record(z.string(), z.unknown()).describe("in place of the dataset's own"),
+});
+
 /** What counts as a regression: report words it, lib/cloud alarms on it. */
 export const REGRESSION = {
   baselineNights: 7,
@@ -63,6 +74,7 @@ export const NIGHTLY_METRICS = {
   dice: "Dice",
 } as const;
 
+export type NightlyEvent = z.infer<typeof nightlyEvent>;
 export type Night = z.infer<typeof night>;
 export type NightRow = z.infer<typeof nightRow>;
 export type NightlyComparison = z.infer<typeof nightlyComparison>;

@@ -40,6 +40,8 @@ describe("object keys", () => {
     report: keys.report(run, "report.html"),
     checkpoints: keys.checkpoints(hash),
     trainingArchive: keys.trainingArchive(run),
+    nights: keys.nights("hippocampus"),
+    night: keys.night("hippocampus", "2026-11-24T02:00:00Z"),
     outputResult: keys.outputResult(keys.output("train", hash)),
     caseRecord: keys.caseRecord(hash),
     arraysMeta: keys.arraysMeta(hash),
@@ -69,7 +71,14 @@ describe("object keys", () => {
       "masks",
       "checkpoints",
       "trainingArchive",
+      "nights",
     ]);
+  });
+
+  it("sort nights by their time, whatever offset it was written with", () => {
+    const night = (time: string) => keys.night("hippocampus", time);
+    expect(night("2026-11-24T03:00:00+01:00")).toBe(night("2026-11-24T02:00:00Z"));
+    expect(night("2026-11-24T02:00:00Z") < night("2026-11-24T02:00:01+00:00")).toBe(true);
   });
 
   it("put an array child's index behind the task, and none behind a job that is no array", () => {
