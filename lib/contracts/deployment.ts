@@ -30,10 +30,6 @@ const newVpc = z.strictObject({
 const existingVpc = z.strictObject({
   use: z.literal("existing"),
   vpcId: z.string().regex(/^vpc-[0-9a-f]{8,17}$/, "the id of a VPC, vpc-<hexadecimal>"),
-  cidr: z
-    .string()
-    .regex(/^\d{1,3}(\.\d{1,3}){3}\/\d{1,2}$/, "an IPv4 block, such as 10.0.0.0/16")
-    .describe("the VPC's own block"),
   subnets: z
     .array(
       z.strictObject({
@@ -77,6 +73,12 @@ export const fleet = z.discriminatedUnion("rung", [
       .boolean()
       .default(false)
       .describe("the reservation is a Capacity Block for ML: no placement group, and it ends at 11:30 UTC"),
+    placementGroup: z
+      .string()
+      .min(1)
+      .max(255)
+      .optional()
+      .describe("the cluster placement group that the reservation was made in; none fits a Capacity Block"),
   }),
   z.strictObject({ rung: z.literal("spot"), ...fleetCommon }),
   z.strictObject({ rung: z.literal("on-demand"), ...fleetCommon }),
@@ -255,6 +257,8 @@ export const deployment = z
       // The ledger reserves dollars: a type without a price would refuse every run.
       if (each.usdPerHour === undefined && !PRICES.some(({ instanceType }) => instanceType === each.instanceType))
         refuse(["fleets", index, "usdPerHour"], `a price, since the table has none for ${each.instanceType}`);
+      if (each.rung === "reservation" && each.capacityBlock && each.placementGroup)
+        refuse(["fleets", index, "placementGroup"], "nothing, since a Capacity Block is in no placement group");
       const isZoneNeeded = each.rung === "reservation" && config.vpc.use === "new" && !config.zones;
       if (isZoneNeeded) refuse(["zones"], "the zone of the reservation first, since capacity is reserved in one zone");
     });

@@ -1,15 +1,16 @@
 import { Stack, type StackProps } from "aws-cdk-lib";
-import * as ecs from "aws-cdk-lib/aws-ecs";
 import * as logs from "aws-cdk-lib/aws-logs";
 import * as sns from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
-import { containerImage } from "../cloud/container-image.ts";
+import { stageImage } from "../cloud/container-image.ts";
 import type { Fleet } from "../cloud/fleet.ts";
+import type { GpuFleet } from "../cloud/gpu-fleet.ts";
+import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
-import { GPU_INSTANCE_TYPES, shareOfGpu } from "../cloud/instance-types.ts";
+import { shareOfGpu } from "../cloud/instance-types.ts";
 import type { Network } from "../cloud/network.ts";
-import type { Settings } from "../cloud/settings.ts";
 import type { Storage } from "../cloud/storage.ts";
+import type { Deployment } from "../contracts/deployment.ts";
 import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
@@ -24,8 +25,12 @@ export interface WorkflowStackProps extends StackProps {
   readonly storage: Storage;
   readonly network: Network;
   readonly cpu: Fleet;
-  readonly gpu: Fleet;
-  readonly settings: Settings;
+  /** In the order in which a run tries them; at least one. */
+  readonly gpus: readonly GpuFleet[];
+  readonly deployment: Deployment;
+  /** Where CodeBuild builds the image.
+   * @default - the image comes from elsewhere */
+  readonly pipeline?: ImagePipeline | undefined;
   readonly version: string;
 }
 
@@ -35,13 +40,14 @@ export class WorkflowStack extends Stack {
 
   constructor(scope: Construct, id: string, props: WorkflowStackProps) {
     super(scope, id, props);
-    const { storage, network, settings, version } = props;
+    const { storage, network, deployment, version } = props;
     const { buckets } = storage;
-    const type = GPU_INSTANCE_TYPES[settings.gpuInstanceType]!;
+    const gpu = props.gpus[0]!;
+    const type = gpu.gpu;
     const size = shareOfGpu(type);
     const machine: Machine = {
       where: "aws",
-      instanceType: settings.gpuInstanceType,
+      instanceType: gpu.instanceType,
       gpus: type.gpus,
       gpuName: type.gpuName,
       gpuMemoryGiB: type.gpuMemoryGiB,
@@ -50,13 +56,13 @@ export class WorkflowStack extends Stack {
       engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
     };
     const machineJson = JSON.stringify(machine);
-    const asset = containerImage(this, "Image");
+    const image = stageImage(this, "Image", deployment.image, props.pipeline);
     const batch = {
       buckets,
-      image: ecs.ContainerImage.fromDockerImageAsset(asset),
+      image: image.ecsImage,
       logGroup: new logs.LogGroup(this, "JobLogs", { retention: logs.RetentionDays.THREE_MONTHS }),
     };
-    const gpuStage = { ...batch, queue: props.gpu.queue, size };
+    const gpuStage = { ...batch, queue: gpu.queue, size };
     const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
     this.workflow = new Workflow(this, "Workflow", {
       notifications,
@@ -66,9 +72,9 @@ export class WorkflowStack extends Stack {
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
         train: new Train(this, "Train", {
           buckets,
-          image: asset,
-          instanceType: settings.gpuInstanceType,
-          subnets: network.vpc.isolatedSubnets,
+          image,
+          instanceType: gpu.instanceType,
+          subnets: network.subnets,
           securityGroup: network.jobs,
         }),
         compile: new Compile(this, "Compile", gpuStage),

@@ -1,10 +1,10 @@
 // train: arrays become weights. A SageMaker training job on every GPU of an instance.
 import { ArnFormat, Stack } from "aws-cdk-lib";
 import type * as ec2 from "aws-cdk-lib/aws-ec2";
-import type * as ecrAssets from "aws-cdk-lib/aws-ecr-assets";
 import * as iam from "aws-cdk-lib/aws-iam";
 import type * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import { Construct } from "constructs";
+import type { StageImage } from "../cloud/container-image.ts";
 import { keys, trainTaskId } from "../contracts/keys.ts";
 import type { Strategy } from "../contracts/primitives.ts";
 import { artefactUri, jsonata, keyExpression, trainingJobName, variables } from "../workflow/jsonata.ts";
@@ -15,7 +15,7 @@ import { TrainingJobTask } from "./training-job-task.ts";
 
 export interface TrainProps {
   readonly buckets: Buckets;
-  readonly image: ecrAssets.DockerImageAsset;
+  readonly image: StageImage;
   /** EC2's name of the type, for example p5.4xlarge. */
   readonly instanceType: string;
   readonly subnets: ec2.ISubnet[];
