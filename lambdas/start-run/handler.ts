@@ -1,17 +1,19 @@
-// start-run on Lambda: an event of S3 through EventBridge, ports and logging; core.ts decides.
+// start-run on Lambda: an event of S3 through EventBridge or one of the nightly schedule, ports and logging; core.ts decides.
 import { Logger } from "@aws-lambda-powertools/logger";
 import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
 import middy from "@middy/core";
 import type { S3ObjectCreatedNotificationEvent } from "aws-lambda";
 import { VoxelburstError } from "../../lib/contracts/error.ts";
 import { keys } from "../../lib/contracts/keys.ts";
+import type { NightlyEvent } from "../../lib/contracts/night.ts";
 import { under } from "../../lib/contracts/ports.ts";
 import { datasetName } from "../../lib/contracts/primitives.ts";
 import { environment } from "../clients/environment.ts";
 import { StepFunctionsExecutions } from "../clients/executions.ts";
 import { logErrors } from "../clients/log-errors.ts";
 import { S3ObjectStore } from "../clients/s3-object-store.ts";
-import { startRun } from "./core.ts";
+import { type StartRunInput, startRun } from "./core.ts";
+import { isNightlyEvent, nightlyInput } from "./nightly.ts";
 
 const logger = new Logger();
 const ports = {
@@ -42,17 +44,20 @@ function datasetOf(event: S3ObjectCreatedNotificationEvent): string {
   );
 }
 
-export const handler = middy<S3ObjectCreatedNotificationEvent>()
+function inputOf(event: S3ObjectCreatedNotificationEvent | NightlyEvent): StartRunInput {
+  if (isNightlyEvent(event)) return nightlyInput(event, roots);
+  const dataset = datasetOf(event as S3ObjectCreatedNotificationEvent);
+  const { dataUri, artefactsUri, quarantineUri } = roots;
+  return { dataset, datasetUri: under(dataUri, keys.dataset(dataset)), artefactsUri, quarantineUri };
+}
+
+export const handler = middy<S3ObjectCreatedNotificationEvent | NightlyEvent>()
   .use(injectLambdaContext(logger))
   .use(logErrors(logger))
-  .handler(async (event: S3ObjectCreatedNotificationEvent) => {
-    const dataset = datasetOf(event);
-    logger.appendKeys({ dataset });
-    const { dataUri, artefactsUri, quarantineUri } = roots;
-    const started = await startRun(
-      { dataset, datasetUri: under(dataUri, keys.dataset(dataset)), artefactsUri, quarantineUri },
-      ports,
-    );
+  .handler(async (event: S3ObjectCreatedNotificationEvent | NightlyEvent) => {
+    const input = inputOf(event);
+    logger.appendKeys({ dataset: input.dataset });
+    const started = await startRun(input, ports);
     logger.info(started.outcome, { runId: started.request.runId });
     return { runId: started.request.runId, outcome: started.outcome };
   });
