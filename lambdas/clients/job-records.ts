@@ -1,0 +1,127 @@
+// The services' own records of a job: which instances it had and when, what of it still runs, and how to stop it.
+import {
+  BatchClient,
+  DescribeJobsCommand,
+  type JobDetail,
+  type JobSummary,
+  paginateListJobs,
+  TerminateJobCommand,
+} from "@aws-sdk/client-batch";
+import { VoxelburstError } from "../../lib/contracts/error.ts";
+import type { BoundedJob } from "../../lib/contracts/ledger.ts";
+import type { Jobs, JobUse } from "../ledger/ports.ts";
+import { LastLines } from "./last-lines.ts";
+import { SageMakerRecords } from "./sagemaker-records.ts";
+
+/** Batch on its own; trainings and transforms are SageMaker's. */
+export class JobRecords implements Jobs {
+  private readonly batch: BatchRecords;
+  private readonly sageMaker: SageMakerRecords;
+
+  constructor(batch = new BatchRecords(), sageMaker = new SageMakerRecords()) {
+    this.batch = batch;
+    this.sageMaker = sageMaker;
+  }
+
+  use(job: BoundedJob): Promise<JobUse> {
+    return job.service === "batch" ? this.batch.use(job) : this.sageMaker.use(job);
+  }
+
+  stop(job: BoundedJob, reason: string): Promise<void> {
+    return job.service === "batch" ? this.batch.stop(job, reason) : this.sageMaker.stop(job);
+  }
+
+  stopOne(job: BoundedJob, id: string, reason: string): Promise<void> {
+    return job.service === "batch" ? this.batch.stopOne(job, id, reason) : this.sageMaker.stopOne(job, id);
+  }
+}
+
+/** DescribeJobs takes at most so many ids. */
+const DESCRIBED_AT_ONCE = 100;
+
+const isOver = (status: string | undefined) => status === "SUCCEEDED" || status === "FAILED";
+
+export class BatchRecords implements Jobs {
+  private readonly client: BatchClient;
+  private readonly lines: LastLines;
+
+  constructor(client = new BatchClient({}), lines = new LastLines()) {
+    this.client = client;
+    this.lines = lines;
+  }
+
+  async use(job: BoundedJob): Promise<JobUse> {
+    const use: JobUse = { times: [], isAlive: false, running: [] };
+    for (const summary of await this.list(job)) {
+      use.isAlive ||= !isOver(summary.status);
+      for (const detail of await this.describe(childIds(summary))) await this.add(detail, use);
+    }
+    return use;
+  }
+
+  async stop(job: BoundedJob, reason: string): Promise<void> {
+    for (const { jobId, status } of await this.list(job)) if (!isOver(status)) await this.stopOne(job, jobId!, reason);
+  }
+
+  async stopOne(_job: BoundedJob, jobId: string, reason: string): Promise<void> {
+    await this.client.send(new TerminateJobCommand({ jobId, reason }));
+  }
+
+  private async add(detail: JobDetail, use: JobUse): Promise<void> {
+    const add = (instance: string | undefined, fromMs: number | undefined, toMs: number | undefined) => {
+      if (fromMs === undefined) return;
+      const time = { fromMs, ...(toMs === undefined ? {} : { toMs }) };
+      const nodes = detail.nodeProperties?.numNodes;
+      // A child whose instance Batch does not name had one of its own, as each node of a multi-node job has.
+      for (let node = 0; node < (nodes ?? 1); node++)
+        use.times.push({ instance: nodes ? `${detail.jobId}#${node}` : (instance ?? detail.jobId!), ...time });
+    };
+    // The nodes of a job wait for each other, and are paid for: from its first day, so to speak.
+    const startOf = (at: number | undefined) => (detail.nodeProperties && at !== undefined ? detail.createdAt : at);
+    for (const { container, startedAt, stoppedAt } of detail.attempts ?? [])
+      add(container?.containerInstanceArn, startOf(startedAt), stoppedAt ?? startedAt);
+    const { startedAt } = detail;
+    if (isOver(detail.status) || startedAt === undefined) return;
+    add(detail.container?.containerInstanceArn, startOf(startedAt), undefined);
+    if (detail.status !== "RUNNING") return;
+    const lastSignMs = await this.lastSign(detail);
+    const running = { id: detail.jobId!, startedAtMs: startedAt, ...(lastSignMs === undefined ? {} : { lastSignMs }) };
+    use.running.push(running);
+  }
+
+  private async lastSign({ container }: JobDetail): Promise<number | undefined> {
+    const group = container?.logConfiguration?.options?.["awslogs-group"];
+    return container?.logStreamName && group ? this.lines.lastMs(group, container.logStreamName) : undefined;
+  }
+
+  private async list({ queue, name }: BoundedJob): Promise<JobSummary[]> {
+    if (!queue)
+      throw new VoxelburstError(
+        "QueueMissing",
+        `The reservation of ${name} names no queue.`,
+        "Deploy the stack that belongs to this code.",
+        { field: "job.queue" },
+      );
+    const found: JobSummary[] = [];
+    // With a filter, jobs of every status are listed. A name that ends in * matches what begins so.
+    const filters = [{ name: "JOB_NAME", values: [name] }];
+    for await (const page of paginateListJobs({ client: this.client }, { jobQueue: queue, filters }))
+      found.push(...(page.jobSummaryList ?? []));
+    return found;
+  }
+
+  private async describe(ids: readonly string[]): Promise<JobDetail[]> {
+    const details: JobDetail[] = [];
+    for (let at = 0; at < ids.length; at += DESCRIBED_AT_ONCE) {
+      const jobs = ids.slice(at, at + DESCRIBED_AT_ONCE);
+      details.push(...((await this.client.send(new DescribeJobsCommand({ jobs }))).jobs ?? []));
+    }
+    return details;
+  }
+}
+
+/** An array's parent holds no instance; its children are <id>:<index>. */
+function childIds({ jobId, arrayProperties }: JobSummary): string[] {
+  const size = arrayProperties?.size;
+  return size ? Array.from({ length: size }, (_, index) => `${jobId}:${index}`) : [jobId!];
+}
