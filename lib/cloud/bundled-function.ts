@@ -7,6 +7,7 @@ import { NodejsFunction, OutputFormat } from "aws-cdk-lib/aws-lambda-nodejs";
 import * as logs from "aws-cdk-lib/aws-logs";
 import type * as sqs from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
+import { acknowledge } from "./acknowledge.ts";
 
 export interface BundledFunctionProps {
   /** The folder below lambdas/. */
@@ -66,5 +67,13 @@ export class BundledFunction extends NodejsFunction {
         banner: "import { createRequire } from 'module';const require = createRequire(import.meta.url);",
       },
     });
+    acknowledge(this, {
+      "HIPAA.Security-LambdaConcurrency":
+        "a reservation is taken from the account's limit, of 10 in a new account, and refuses to deploy there",
+      "HIPAA.Security-LambdaInsideVPC":
+        "it calls AWS's APIs alone; inside the VPC each of them would need an endpoint that bills by the hour",
+    });
+    if (!props.deadLetterQueue)
+      acknowledge(this, { "HIPAA.Security-LambdaDLQ": "its caller waits for the answer and handles the failure" });
   }
 }

@@ -6,6 +6,7 @@ import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import { Construct } from "constructs";
 import type { GpuInstanceType } from "../contracts/instance-types.ts";
+import { acknowledge } from "./acknowledge.ts";
 import type { Network } from "./network.ts";
 
 /** How instances are bought. A reservation's id is a Capacity Reservation's or a Capacity Block's. */
@@ -126,10 +127,16 @@ export class Fleet extends Construct {
 
   /** What Batch's page "ECS instance role" asks for: the agent's managed policy. Jobs have roles of their own. */
   private renderInstanceRole(): iam.Role {
-    return new iam.Role(this, "InstanceRole", {
+    const agentPolicy = "service-role/AmazonEC2ContainerServiceforEC2Role";
+    const role = new iam.Role(this, "InstanceRole", {
       assumedBy: new iam.ServicePrincipal("ec2.amazonaws.com"),
-      managedPolicies: [iam.ManagedPolicy.fromAwsManagedPolicyName("service-role/AmazonEC2ContainerServiceforEC2Role")],
+      managedPolicies: [iam.ManagedPolicy.fromAwsManagedPolicyName(agentPolicy)],
     });
+    acknowledge(role, {
+      [`AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/${agentPolicy}]`]:
+        "what Batch's page asks of instances: AWS keeps it in step with the ECS agent that it puts on its image",
+    });
+    return role;
   }
 
   /**

@@ -6,6 +6,7 @@ import type * as s3 from "aws-cdk-lib/aws-s3";
 import { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
 import type { Buckets } from "../stages/stage-context.ts";
+import { acknowledge } from "./acknowledge.ts";
 
 export interface NetworkProps {
   readonly buckets: Buckets;
@@ -87,6 +88,10 @@ export class Network extends Construct {
     jobs.addEgressRule(jobs, ec2.Port.allTraffic(), "EFA among the nodes");
     // S3's addresses are public ones, behind the gateway. The network has no other way to them, or to anyone.
     jobs.addEgressRule(ec2.Peer.anyIpv4(), ec2.Port.tcp(443), "HTTPS to the endpoints and the S3 gateway");
+    acknowledge(jobs, {
+      "HIPAA.Security-EC2RestrictedCommonPorts":
+        "EFA asks for all traffic among the members of the group; nobody else is let in",
+    });
     return jobs;
   }
 

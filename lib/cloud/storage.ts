@@ -8,6 +8,7 @@ import { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
 import { keys } from "../contracts/keys.ts";
 import type { Buckets } from "../stages/stage-context.ts";
+import { acknowledge } from "./acknowledge.ts";
 
 export interface StorageProps {
   readonly deployment: Deployment;
@@ -46,6 +47,10 @@ export class Storage extends Construct {
         },
       ],
     });
+    acknowledge(this.accessLogs, {
+      "HIPAA.Security-S3DefaultEncryptionKMS": "S3 delivers access logs to buckets with S3's own keys alone",
+      "HIPAA.Security-S3BucketReplicationEnabled": ONE_REGION,
+    });
     this.buckets = {
       data: this.addBucket("Data"),
       artefacts: this.addBucket("Artefacts", this.expireOutputs()),
@@ -57,6 +62,11 @@ export class Storage extends Construct {
       encryptionKey: this.key,
       generateSecretString: { passwordLength: 64, excludePunctuation: true },
       removalPolicy: this.removalPolicy,
+    });
+    const reason = "another key would give every patient another pseudonym, and put cases of one into several folds";
+    acknowledge(this.pseudonymKey, {
+      "AwsSolutions-SMG4": reason,
+      "HIPAA.Security-SecretsManagerRotationEnabled": reason,
     });
   }
 
@@ -118,7 +128,7 @@ export class Storage extends Construct {
   }
 
   private addBucket(id: string, rules: s3.LifecycleRule[] = []): s3.Bucket {
-    return new s3.Bucket(this, id, {
+    const bucket = new s3.Bucket(this, id, {
       ...this.common(),
       encryption: s3.BucketEncryption.KMS,
       encryptionKey: this.key,
@@ -134,6 +144,8 @@ export class Storage extends Construct {
         ...rules,
       ],
     });
+    acknowledge(bucket, { "HIPAA.Security-S3BucketReplicationEnabled": ONE_REGION });
+    return bucket;
   }
 
   /**
@@ -169,5 +181,8 @@ export class Storage extends Construct {
 
 /** Whose messages go to the encrypted topic: alarms, budgets, anomalies of cost. */
 const NOTIFYING_SERVICES = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com"];
+
+const ONE_REGION =
+  "where patients' data may go is not ours to decide: it stays in the region that it was uploaded to, with every version";
 
 const abortUploads = { abortIncompleteMultipartUploadAfter: Duration.days(7) };

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { App, type AppProps, Tags } from "aws-cdk-lib";
+import { acknowledgeRolePolicies } from "../cloud/acknowledge.ts";
 import { keepLogs } from "../cloud/log-groups.ts";
 import { readDeployment } from "../cloud/settings.ts";
 import { FleetStack } from "./fleet-stack.ts";
@@ -26,6 +27,7 @@ export function voxelburstApp(props: AppProps = {}): App {
       : undefined;
   const { cpu, gpus } = new FleetStack(app, "VoxelburstFleet", { env, deployment, network });
   new WorkflowStack(app, "VoxelburstWorkflow", { env, deployment, storage, network, pipeline, cpu, gpus, version });
+  acknowledgeRolePolicies(app);
   keepLogs(app, storage.logKey, deployment);
   for (const [name, value] of Object.entries({ application: "voxelburst", ...deployment.tags }))
     Tags.of(app).add(name, value);
