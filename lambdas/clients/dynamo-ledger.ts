@@ -11,7 +11,7 @@ import {
   TransactWriteCommand,
   type TransactWriteCommandInput,
 } from "@aws-sdk/lib-dynamodb";
-import { type Hold, type LedgerStore, type Limit, type Spent } from "../ledger/ports.ts";
+import type { Hold, LedgerStore, Limit, Spent } from "../ledger/ports.ts";
 import { accountChanges, mergedSpent } from "../ledger/settlement.ts";
 
 type Writes = NonNullable<TransactWriteCommandInput["TransactItems"]>;

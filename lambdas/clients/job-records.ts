@@ -9,6 +9,7 @@ import {
 } from "@aws-sdk/client-batch";
 import { VoxelburstError } from "../../lib/contracts/error.ts";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
+import { instanceStartMs } from "../ledger/bound.ts";
 import type { Jobs, JobUse } from "../ledger/ports.ts";
 import { LastLines } from "./last-lines.ts";
 import { SageMakerRecords } from "./sagemaker-records.ts";
@@ -54,7 +55,7 @@ export class BatchRecords implements Jobs {
     const use: JobUse = { times: [], isAlive: false, running: [] };
     for (const summary of await this.list(job)) {
       use.isAlive ||= !isOver(summary.status);
-      for (const detail of await this.describe(childIds(summary))) await this.add(detail, use);
+      for (const detail of await this.describe(childIds(summary))) await this.add(detail, job, use);
     }
     return use;
   }
@@ -67,31 +68,40 @@ export class BatchRecords implements Jobs {
     await this.client.send(new TerminateJobCommand({ jobId, reason }));
   }
 
-  private async add(detail: JobDetail, use: JobUse): Promise<void> {
-    const add = (instance: string | undefined, fromMs: number | undefined, toMs: number | undefined) => {
-      if (fromMs === undefined) return;
-      const time = { fromMs, ...(toMs === undefined ? {} : { toMs }) };
-      const nodes = detail.nodeProperties?.numNodes;
-      // A child whose instance Batch does not name had one of its own, as each node of a multi-node job has.
+  private async add(detail: JobDetail, { waitSeconds }: BoundedJob, use: JobUse): Promise<void> {
+    const nodes = detail.nodeProperties?.numNodes;
+    let askedForMs = detail.createdAt ?? 0;
+    const add = (instance: string | undefined, startedMs: number, toMs: number | undefined) => {
+      // The nodes of a job wait for each other, and are paid for meanwhile.
+      const fromMs = instanceStartMs(askedForMs, startedMs, nodes ? waitSeconds : 0);
       for (let node = 0; node < (nodes ?? 1); node++)
-        use.times.push({ instance: nodes ? `${detail.jobId}#${node}` : (instance ?? detail.jobId!), ...time });
+        use.times.push({
+          // A child whose instance Batch does not name had one of its own, as each node of a multi-node job has.
+          instance: nodes ? `${detail.jobId}#${node}` : (instance ?? detail.jobId!),
+          fromMs,
+          ...(toMs === undefined ? {} : { toMs }),
+        });
     };
-    // The nodes of a job wait for each other, and are paid for: from its first day, so to speak.
-    const startOf = (at: number | undefined) => (detail.nodeProperties && at !== undefined ? detail.createdAt : at);
-    for (const { container, startedAt, stoppedAt } of detail.attempts ?? [])
-      add(container?.containerInstanceArn, startOf(startedAt), stoppedAt ?? startedAt);
-    const { startedAt } = detail;
-    if (isOver(detail.status) || startedAt === undefined) return;
-    add(detail.container?.containerInstanceArn, startOf(startedAt), undefined);
-    if (detail.status !== "RUNNING") return;
+    for (const attempt of detail.attempts ?? []) {
+      if (attempt.startedAt === undefined) continue;
+      const stoppedMs = attempt.stoppedAt ?? attempt.startedAt;
+      add(instanceOf(attempt.taskProperties?.[0] ?? attempt.container), attempt.startedAt, stoppedMs);
+      askedForMs = stoppedMs;
+    }
+    if (detail.status !== "RUNNING" || detail.startedAt === undefined) return;
+    add(instanceOf(detail.ecsProperties?.taskProperties?.[0] ?? detail.container), detail.startedAt, undefined);
     const lastSignMs = await this.lastSign(detail);
-    const running = { id: detail.jobId!, startedAtMs: startedAt, ...(lastSignMs === undefined ? {} : { lastSignMs }) };
-    use.running.push(running);
+    use.running.push({
+      id: detail.jobId!,
+      startedAtMs: detail.startedAt,
+      ...(lastSignMs === undefined ? {} : { lastSignMs }),
+    });
   }
 
-  private async lastSign({ container }: JobDetail): Promise<number | undefined> {
-    const group = container?.logConfiguration?.options?.["awslogs-group"];
-    return container?.logStreamName && group ? this.lines.lastMs(group, container.logStreamName) : undefined;
+  private async lastSign({ container, ecsProperties }: JobDetail): Promise<number | undefined> {
+    const { logStreamName, logConfiguration } = ecsProperties?.taskProperties?.[0]?.containers?.[0] ?? container ?? {};
+    const group = logConfiguration?.options?.["awslogs-group"];
+    return logStreamName && group ? this.lines.lastMs(group, logStreamName) : undefined;
   }
 
   private async list({ queue, name }: BoundedJob): Promise<JobSummary[]> {
@@ -119,6 +129,9 @@ export class BatchRecords implements Jobs {
     return details;
   }
 }
+
+/** Jobs with EcsProperties tell it of their task, others of their container. */
+const instanceOf = (part: { containerInstanceArn?: string | undefined } | undefined) => part?.containerInstanceArn;
 
 /** An array's parent holds no instance; its children are <id>:<index>. */
 function childIds({ jobId, arrayProperties }: JobSummary): string[] {

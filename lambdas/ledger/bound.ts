@@ -2,13 +2,15 @@
 import type { BoundedJob } from "../../lib/contracts/index.ts";
 
 /**
- * An instance is paid for while it boots and pulls the image, which no limit of a job covers, and until Batch has found
- * that it is idle. Nobody has measured either on a real account; a quarter of an hour is meant to be far more.
+ * Before a job of Batch runs, its instance boots and pulls the image, and after it Batch takes a while to find that the
+ * instance is idle; no limit of the job covers either. Both are meant to be far above what happens: nobody has measured
+ * them on a real account.
  */
-export const OVERHEAD_SECONDS = 900;
+export const START_SECONDS = 1_800;
+export const IDLE_SECONDS = 600;
 
-/** SageMaker bills the job alone: not the time that it takes to find instances. */
-const overheadSeconds = ({ service }: BoundedJob): number => (service === "batch" ? OVERHEAD_SECONDS : 0);
+/** SageMaker bills the job alone: not the time that it takes to find instances, nor what comes after. */
+const aroundSeconds = ({ service }: BoundedJob): number => (service === "batch" ? START_SECONDS + IDLE_SECONDS : 0);
 
 /** Batch starts instances for the children that wait: never more than all of them fill. */
 export const instancesOf = ({ children, childrenPerInstance }: BoundedJob): number =>
@@ -16,18 +18,26 @@ export const instancesOf = ({ children, childrenPerInstance }: BoundedJob): numb
 
 /** From the first instance's start to the last one's end: every attempt waits its longest and takes its longest. */
 export const mostSeconds = (job: BoundedJob): number =>
-  job.attempts * (job.waitSeconds + job.attemptSeconds + overheadSeconds(job));
+  job.attempts * (job.waitSeconds + job.attemptSeconds + aroundSeconds(job));
 
 /** Rounded up: a reservation is never below what it stands for. */
 export const mostCents = (job: BoundedJob, usdPerHour: number): number =>
   Math.ceil(instancesOf(job) * mostSeconds(job) * (usdPerHour / 36));
 
-/** An instance in the time that a job was on it; without an end it still is. */
+/** An instance from when it may have been started for a job to the job's end on it; without an end it is there still. */
 export interface InstanceTime {
   instance: string;
   fromMs: number;
   toMs?: number;
 }
+
+/**
+ * When the instance of an attempt can have been started: after it was asked for, and not long before the attempt ran.
+ *
+ * @param nodesWaitSeconds - how long the first node of several may have waited for the last
+ */
+export const instanceStartMs = (askedForMs: number, startedMs: number, nodesWaitSeconds = 0): number =>
+  Math.min(startedMs, Math.max(askedForMs, startedMs - (START_SECONDS + nodesWaitSeconds) * 1000));
 
 /** "2026-11", UTC: what AWS bills by. */
 export const monthOf = (ms: number): string => new Date(ms).toISOString().slice(0, 7);
@@ -45,9 +55,9 @@ const endOfMonth = (ms: number): number => {
 };
 
 /**
- * What instances cost so far, by month, in cents and rounded up. Each counts as a whole, with its overhead, from its
- * first child's start to its last one's end: what shares it or idles between two children is not known here, and the
- * sum must not be below the bill. The report counts shares instead.
+ * What instances cost so far, by month, in cents and rounded up. Each counts as a whole, from before its first child to
+ * after its last one: what shares it or idles between two children is not known here, and the sum must not be below the
+ * bill. The report counts shares instead.
  */
 export function centsByMonth(
   times: readonly InstanceTime[],
@@ -60,17 +70,13 @@ export function centsByMonth(
     const known = hulls.get(instance) ?? { fromMs, toMs };
     hulls.set(instance, { fromMs: Math.min(known.fromMs, fromMs), toMs: Math.max(known.toMs, toMs) });
   }
+  const idleMs = job.service === "batch" ? IDLE_SECONDS * 1000 : 0;
   const seconds: Record<string, number> = {};
-  for (const { fromMs, toMs } of hulls.values()) {
-    for (let start = fromMs; start < toMs; ) {
-      const end = Math.min(toMs, endOfMonth(start));
+  for (const { fromMs, toMs } of hulls.values())
+    for (let start = fromMs; start < toMs + idleMs; start = endOfMonth(start)) {
+      const end = Math.min(toMs + idleMs, endOfMonth(start));
       seconds[monthOf(start)] = (seconds[monthOf(start)] ?? 0) + (end - start) / 1000;
-      start = end;
     }
-    // It may lie on either side of a month's end: the month it began in and the month it ended in both count it.
-    for (const month of new Set([monthOf(fromMs), monthOf(toMs)]))
-      seconds[month] = (seconds[month] ?? 0) + overheadSeconds(job);
-  }
   return Object.fromEntries(
     Object.entries(seconds).map(([month, amount]) => [month, Math.ceil(amount * (usdPerHour / 36))]),
   );
