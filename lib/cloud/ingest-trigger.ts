@@ -27,18 +27,22 @@ const EVENT_MAX_AGE = Duration.hours(24);
 
 export class IngestTrigger extends Construct {
   readonly function: BundledFunction;
+  /** Events that never reached the function. */
+  readonly undelivered: sqs.Queue;
+  /** Events that the function failed on three times. */
+  readonly failed: sqs.Queue;
 
   constructor(scope: Construct, id: string, props: IngestTriggerProps) {
     super(scope, id);
     const { buckets, stateMachine } = props;
-    const undelivered = this.addQueue("Undelivered");
-    const failed = this.addQueue("Failed");
+    this.undelivered = this.addQueue("Undelivered");
+    this.failed = this.addQueue("Failed");
     this.function = new BundledFunction(this, "Function", {
       verb: "start-run",
       description: "voxelburst start-run: a dropped dataset becomes exactly one run",
       timeoutSeconds: FUNCTION_SECONDS.startRun,
       memoryMiB: 1_024,
-      deadLetterQueue: failed,
+      deadLetterQueue: this.failed,
       environmentEncryption: props.encryptionKey,
       environment: {
         VOXELBURST_DATA_URI: `s3://${buckets.data.bucketName}/`,
@@ -54,7 +58,7 @@ export class IngestTrigger extends Construct {
     allowObjects(this.function, buckets.artefacts, { read: ["runs/*"], write: ["runs/*"] });
     stateMachine.grantStartExecution(this.function);
     stateMachine.grantExecution(this.function, "states:DescribeExecution", "states:RedriveExecution");
-    this.addRule(buckets, undelivered);
+    this.addRule(buckets, this.undelivered);
   }
 
   private addRule(buckets: Buckets, undelivered: sqs.IQueue): void {

@@ -2,7 +2,6 @@
 import { Aws, Duration } from "aws-cdk-lib";
 import * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
 import * as iam from "aws-cdk-lib/aws-iam";
-import type * as kms from "aws-cdk-lib/aws-kms";
 import type * as lambda from "aws-cdk-lib/aws-lambda";
 import type * as sns from "aws-cdk-lib/aws-sns";
 import type * as sqs from "aws-cdk-lib/aws-sqs";
@@ -25,9 +24,8 @@ export interface ObservabilityProps {
   /** The function that stops jobs past the cap or without progress; it runs every few minutes.
    * @default - none */
   readonly guard?: lambda.IFunction;
+  /** Encrypted: its key's policy (storage.ts) admits CloudWatch too. */
   readonly topic: sns.Topic;
-  /** Of the topic. */
-  readonly topicKey: kms.IKey;
 }
 
 /** A night's measures have no function of their own to ask for metrics: report writes them into its log. */
@@ -157,12 +155,9 @@ export class Observability extends Construct {
     });
   }
 
-  /**
-   * A topic whose policy says anything loses the default one, under which CloudWatch may publish; and an encrypted topic
-   * takes messages only from whom its key's policy admits.
-   */
+  /** A topic whose policy says anything (enforceSSL does) loses the default one, under which CloudWatch may publish. */
   private letAlarmsPublish(): void {
-    const { topic, topicKey } = this.props;
+    const { topic } = this.props;
     const cloudWatch = new iam.ServicePrincipal("cloudwatch.amazonaws.com");
     const ofThisAccount = { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID } };
     topic.addToResourcePolicy(
@@ -171,16 +166,6 @@ export class Observability extends Construct {
         principals: [cloudWatch],
         actions: ["sns:Publish"],
         resources: [topic.topicArn],
-        conditions: ofThisAccount,
-      }),
-    );
-    // A key that exists already keeps its own policy: docs/deploy.md lists what it has to say.
-    topicKey.addToResourcePolicy(
-      new iam.PolicyStatement({
-        sid: "AlarmsPublish",
-        principals: [cloudWatch],
-        actions: ["kms:Decrypt", "kms:GenerateDataKey*"],
-        resources: ["*"], // the key itself
         conditions: ofThisAccount,
       }),
     );

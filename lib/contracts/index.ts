@@ -8,6 +8,7 @@ export * from "./ledger.ts";
 export * from "./manifest.ts";
 export * from "./model-folder.ts";
 export * from "./night.ts";
+export * from "./outputs.ts";
 export * from "./plan.ts";
 export * from "./ports.ts";
 export * from "./prices.ts";

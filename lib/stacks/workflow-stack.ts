@@ -1,16 +1,20 @@
-import { Stack, type StackProps } from "aws-cdk-lib";
+import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as logs from "aws-cdk-lib/aws-logs";
 import * as sns from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
 import { stageImage } from "../cloud/container-image.ts";
+import { Dashboard } from "../cloud/dashboard.ts";
 import type { Fleet } from "../cloud/fleet.ts";
 import type { GpuFleet } from "../cloud/gpu-fleet.ts";
 import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
 import { shareOfGpu } from "../cloud/instance-types.ts";
 import type { Network } from "../cloud/network.ts";
+import { Observability } from "../cloud/observability.ts";
+import { NightlySchedule } from "../cloud/schedule.ts";
 import type { Storage } from "../cloud/storage.ts";
 import type { Deployment } from "../contracts/deployment.ts";
+import { OUTPUTS } from "../contracts/outputs.ts";
 import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
@@ -64,11 +68,13 @@ export class WorkflowStack extends Stack {
     };
     const gpuStage = { ...batch, queue: gpu.queue, size };
     const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
-    this.workflow = new Workflow(this, "Workflow", {
+    const plan = new Plan(this, "Plan", { buckets, machineJson });
+    const report = new Report(this, "Report", { buckets, machineJson });
+    const workflow = new Workflow(this, "Workflow", {
       notifications,
       stages: {
         ingest: new Ingest(this, "Ingest", { ...batch, queue: props.cpu.queue }),
-        plan: new Plan(this, "Plan", { buckets, machineJson }),
+        plan,
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
         train: new Train(this, "Train", {
           buckets,
@@ -79,15 +85,54 @@ export class WorkflowStack extends Stack {
         }),
         compile: new Compile(this, "Compile", gpuStage),
         infer: new Infer(this, "Infer", gpuStage),
-        report: new Report(this, "Report", { buckets, machineJson }),
+        report,
       },
     });
-    new IngestTrigger(this, "Trigger", {
+    this.workflow = workflow;
+    const { stateMachine } = workflow;
+    const trigger = new IngestTrigger(this, "Trigger", {
       buckets,
-      stateMachine: this.workflow.stateMachine,
+      stateMachine,
       encryptionKey: storage.key,
       pseudonymKey: storage.pseudonymKey,
       version,
     });
+    const nightly =
+      deployment.schedule &&
+      new NightlySchedule(this, "Nightly", {
+        schedule: deployment.schedule,
+        startRun: trigger.function,
+        encryptionKey: storage.key,
+      });
+    const functions = { "start-run": trigger.function, plan: plan.function, report: report.function };
+    const { alarms } = new Observability(this, "Observability", {
+      stateMachine,
+      functions,
+      undelivered: trigger.undelivered,
+      failed: trigger.failed,
+      ...(nightly ? { nightlyUndelivered: nightly.undelivered } : {}),
+      topic: notifications,
+    });
+    const { dashboard } = new Dashboard(this, "Operations", {
+      stateMachine,
+      functions,
+      alarms,
+      nightly: nightly !== undefined,
+    });
+    this.addOutputs({
+      stateMachineArn: stateMachine.stateMachineArn,
+      dataBucket: buckets.data.bucketName,
+      artefactsBucket: buckets.artefacts.bucketName,
+      quarantineBucket: buckets.quarantine.bucketName,
+      jobLogGroup: batch.logGroup.logGroupName,
+      dashboard: dashboard.dashboardName,
+      version,
+    });
+  }
+
+  /** What the command line finds the deployment by. */
+  private addOutputs(values: Partial<Record<keyof typeof OUTPUTS, string>>): void {
+    for (const [name, value] of Object.entries(values))
+      new CfnOutput(this, OUTPUTS[name as keyof typeof OUTPUTS], { value });
   }
 }
