@@ -49,7 +49,7 @@ export async function reserve(input: ReserveInput, ports: LedgerPorts): Promise<
  *
  * @throws VoxelburstError PriceUnknown, ObjectMissing or DocumentInvalid
  */
-export async function holdMost(input: ReserveInput, ports: LedgerPorts): Promise<ReserveOutput> {
+export async function holdMost(input: ReserveInput, ports: Omit<LedgerPorts, "jobs">): Promise<ReserveOutput> {
   const { request, taskId, stage, rung, job } = input;
   const usdPerHour = ports.usdPerHour(job);
   const cents = mostCents(job, usdPerHour);
@@ -105,7 +105,7 @@ export async function holdMost(input: ReserveInput, ports: LedgerPorts): Promise
 }
 
 /** A recipe may lower the deployment's cap, never raise it. */
-async function capOf({ runId, artefactsUri }: RunRequest, { store, caps }: LedgerPorts) {
+async function capOf({ runId, artefactsUri }: RunRequest, { store, caps }: Pick<LedgerPorts, "store" | "caps">) {
   const reader = store as Parameters<typeof readJson>[0];
   const { maxUsd = Number.POSITIVE_INFINITY } = await readJson(reader, under(artefactsUri, keys.recipe(runId)), recipe);
   return { usd: Math.min(maxUsd, caps.runUsd), isRecipes: maxUsd < caps.runUsd };
