@@ -73,6 +73,7 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
     quarantine: facts.quarantine,
     warnings: warningsOf(facts, failures, scored),
     errors: failures.errors,
+    falls: input.falls ?? [],
     stages,
     usd: stages.reduce((sum, stage) => sum + stage.usd, 0),
     equivalentUsd: stages.reduce((sum, stage) => sum + stage.equivalentUsd, 0),

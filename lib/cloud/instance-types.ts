@@ -15,3 +15,10 @@ export function shareOfGpu(type: GpuInstanceType): ChildSize {
     memoryMiB: Math.floor((type.memoryGiB * 1024 * 11) / 12 / type.gpus),
   };
 }
+
+/** All of an instance for a node of a training, less the same twelfth. */
+export const wholeInstance = (type: GpuInstanceType): ChildSize => ({
+  gpus: type.gpus,
+  vcpus: type.vcpus,
+  memoryMiB: Math.floor((type.memoryGiB * 1024 * 11) / 12),
+});

@@ -31,6 +31,11 @@ export const keys = {
   /** Below the quarantine bucket: what ingest is given as its quarantineUri, so that it knows no run's name. */
   quarantine: (runId: string) => `${runId}/`,
   quarantineEntry: (runId: string, caseId: string) => `${runId}/${caseId}.json`,
+  /** A transform job's input: the cases of a shard in each object, a line each; and where SageMaker puts the answers. */
+  transformLines: (runId: string, taskId: string) => `runs/${runId}/tasks/${taskId}.lines/`,
+  transformShard: (runId: string, taskId: string, index: number) =>
+    `runs/${runId}/tasks/${taskId}.lines/${index}.jsonl`,
+  transformAnswers: (runId: string, taskId: string) => `runs/${runId}/infer/${taskId}.answers/`,
   scores: (runId: string, taskId: string, index: number) => `runs/${runId}/infer/${taskId}.${index}.scores.jsonl`,
   masks: (runId: string, name: string) => `runs/${runId}/masks/${name}/`,
   report: (runId: string, file: "report.json" | "report.html" | "report.csv") => `runs/${runId}/report/${file}`,

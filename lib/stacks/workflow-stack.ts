@@ -2,13 +2,13 @@ import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as logs from "aws-cdk-lib/aws-logs";
 import * as sns from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
+import { BundledFunction } from "../cloud/bundled-function.ts";
 import { stageImage } from "../cloud/container-image.ts";
 import { Dashboard } from "../cloud/dashboard.ts";
 import type { Fleet } from "../cloud/fleet.ts";
 import type { GpuFleet } from "../cloud/gpu-fleet.ts";
 import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
-import { shareOfGpu } from "../cloud/instance-types.ts";
 import type { Network } from "../cloud/network.ts";
 import { Observability } from "../cloud/observability.ts";
 import { NightlySchedule } from "../cloud/schedule.ts";
@@ -19,6 +19,7 @@ import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
 import { Ingest } from "../stages/ingest.ts";
+import { CAPACITY_WAIT_SECONDS, FUNCTION_SECONDS } from "../stages/limits.ts";
 import { Plan } from "../stages/plan.ts";
 import { Preprocess } from "../stages/preprocess.ts";
 import { Report } from "../stages/report.ts";
@@ -48,13 +49,14 @@ export class WorkflowStack extends Stack {
     const { buckets } = storage;
     const gpu = props.gpus[0]!;
     const type = gpu.gpu;
-    const size = shareOfGpu(type);
     const machine: Machine = {
       where: "aws",
       instanceType: gpu.instanceType,
       gpus: type.gpus,
       gpuName: type.gpuName,
       gpuMemoryGiB: type.gpuMemoryGiB,
+      nodes: deployment.training.nodes,
+      rungs: [...new Set(props.gpus.map(({ rung }) => rung))],
       cpus: type.vcpus,
       memoryGiB: type.memoryGiB,
       engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
@@ -63,28 +65,38 @@ export class WorkflowStack extends Stack {
     const image = stageImage(this, "Image", deployment.image, props.pipeline);
     const batch = {
       buckets,
-      image: image.ecsImage,
+      image,
       logGroup: new logs.LogGroup(this, "JobLogs", { retention: logs.RetentionDays.THREE_MONTHS }),
     };
-    const gpuStage = { ...batch, queue: gpu.queue, size };
+    const gpuStage = { ...batch, fleets: props.gpus };
+    const sageMaker = { ...gpuStage, subnets: network.subnets, securityGroup: network.jobs };
+    // A function's own timeout is what limits.ts allows the state that calls it.
+    const ledgerFunction = (id: string, verb: "reserve" | "settle", does: string) =>
+      new BundledFunction(this, id, {
+        verb,
+        description: `voxelburst ${verb}: ${does}`,
+        timeoutSeconds: FUNCTION_SECONDS.ledger,
+        memoryMiB: 512,
+      });
     const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
     const plan = new Plan(this, "Plan", { buckets, machineJson });
     const report = new Report(this, "Report", { buckets, machineJson });
     const workflow = new Workflow(this, "Workflow", {
       notifications,
+      ledger: {
+        reserve: ledgerFunction("Reserve", "reserve", "what a job can cost at most, before it starts"),
+        settle: ledgerFunction("Settle", "settle", "what a job did cost; what a state left running is stopped"),
+      },
       stages: {
-        ingest: new Ingest(this, "Ingest", { ...batch, queue: props.cpu.queue }),
+        ingest: new Ingest(this, "Ingest", {
+          ...batch,
+          fleets: [{ rung: "spot", queue: props.cpu.queue, waitSeconds: CAPACITY_WAIT_SECONDS }],
+        }),
         plan,
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
-        train: new Train(this, "Train", {
-          buckets,
-          image,
-          instanceType: gpu.instanceType,
-          subnets: network.subnets,
-          securityGroup: network.jobs,
-        }),
+        train: new Train(this, "Train", { ...sageMaker, training: deployment.training }),
         compile: new Compile(this, "Compile", gpuStage),
-        infer: new Infer(this, "Infer", gpuStage),
+        infer: new Infer(this, "Infer", { ...sageMaker, transform: deployment.transform }),
         report,
       },
     });

@@ -33,7 +33,7 @@ export class Report extends Construct {
 
   toState(): sfn.TaskStateBase {
     const { request, plan } = variables;
-    const payload = `$merge([{ 'request': ${request}, 'failures': $failures }, ${plan} = null ? {} : { 'plan': ${plan} }])`;
+    const payload = `$merge([{ 'request': ${request}, 'failures': $failures, 'falls': $falls }, ${plan} = null ? {} : { 'plan': ${plan} }])`;
     const state = tasks.LambdaInvoke.jsonata(this, "Report", {
       lambdaFunction: this.function,
       payload: sfn.TaskInput.fromText(jsonata(payload)),
