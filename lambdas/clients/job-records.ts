@@ -11,7 +11,7 @@ import { VoxelburstError } from "../../lib/contracts/error.ts";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
 import { instanceStartMs } from "../ledger/bound.ts";
 import type { Jobs, JobUse } from "../ledger/ports.ts";
-import { LastLines } from "./last-lines.ts";
+import type { LastLines } from "./last-lines.ts";
 import { SageMakerRecords } from "./sagemaker-records.ts";
 
 /** Batch on its own; trainings and transforms are SageMaker's. */
@@ -44,9 +44,10 @@ const isOver = (status: string | undefined) => status === "SUCCEEDED" || status 
 
 export class BatchRecords implements Jobs {
   private readonly client: BatchClient;
-  private readonly lines: LastLines;
+  private readonly lines: LastLines | undefined;
 
-  constructor(client = new BatchClient({}), lines = new LastLines()) {
+  /** @param lines - undefined: nobody asks when a job last said something */
+  constructor(client = new BatchClient({}), lines?: LastLines) {
     this.client = client;
     this.lines = lines;
   }
@@ -101,7 +102,7 @@ export class BatchRecords implements Jobs {
   private async lastSign({ container, ecsProperties }: JobDetail): Promise<number | undefined> {
     const { logStreamName, logConfiguration } = ecsProperties?.taskProperties?.[0]?.containers?.[0] ?? container ?? {};
     const group = logConfiguration?.options?.["awslogs-group"];
-    return logStreamName && group ? this.lines.lastMs(group, logStreamName) : undefined;
+    return logStreamName && group ? this.lines?.lastMs(group, logStreamName) : undefined;
   }
 
   private async list({ queue, name }: BoundedJob): Promise<JobSummary[]> {

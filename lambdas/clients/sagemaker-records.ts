@@ -10,7 +10,7 @@ import {
 } from "@aws-sdk/client-sagemaker";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
 import type { JobUse } from "../ledger/ports.ts";
-import { LastLines } from "./last-lines.ts";
+import type { LastLines } from "./last-lines.ts";
 
 const LOG_GROUPS = { training: "/aws/sagemaker/TrainingJobs", transform: "/aws/sagemaker/TransformJobs" };
 
@@ -28,9 +28,10 @@ interface JobRecord {
 
 export class SageMakerRecords {
   private readonly client: SageMakerClient;
-  private readonly lines: LastLines;
+  private readonly lines: LastLines | undefined;
 
-  constructor(client = new SageMakerClient({}), lines = new LastLines()) {
+  /** @param lines - undefined: nobody asks when a job last said something */
+  constructor(client = new SageMakerClient({}), lines?: LastLines) {
     this.client = client;
     this.lines = lines;
   }
@@ -49,7 +50,7 @@ export class SageMakerRecords {
         use.times.push({ instance: `${name}#${instance}`, fromMs: from, ...(end === undefined ? {} : { toMs: end }) });
       if (!running || !record.startedAt) continue;
       const group = LOG_GROUPS[job.service === "training" ? "training" : "transform"];
-      const lastSignMs = await this.lines.lastMsOfAll(group, `${name}/`);
+      const lastSignMs = await this.lines?.lastMsOfAll(group, `${name}/`);
       use.running.push({ id: name, startedAtMs: from, ...(lastSignMs === undefined ? {} : { lastSignMs }) });
     }
     return use;

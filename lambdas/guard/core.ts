@@ -1,5 +1,6 @@
 // The guard: behind the services' own limits it stops what costs more than was reserved, what nobody waits for any more
 // and what does not get on, and settles what the state machine has left.
+import { GUARD_INTERVAL_MINUTES } from "../../lib/contracts/index.ts";
 import { centsByMonth } from "../ledger/bound.ts";
 import { type Hold, type JobUse, type LedgerPorts, settleHold } from "../ledger/core.ts";
 
@@ -17,9 +18,8 @@ export interface GuardLimits {
   graceSeconds: number;
 }
 
-/** The guard looks every five minutes; Batch gives a container two minutes to stop. */
-export const GUARD_INTERVAL_MINUTES = 5;
 export const GUARD_LIMITS: GuardLimits = {
+  // Batch gives a container two minutes to stop.
   lookAheadSeconds: (GUARD_INTERVAL_MINUTES + 3) * 60,
   // Every stage reports each case or each few seconds of steps; the longest silence is a TensorRT build, 1.7 minutes
   // measured on an H100, and the reading of a large study.

@@ -7,9 +7,11 @@ import { PublishCommand, SNSClient } from "@aws-sdk/client-sns";
 import middy from "@middy/core";
 import { environment } from "../clients/environment.ts";
 import { StepFunctionsExecutions } from "../clients/executions.ts";
-import { JobRecords } from "../clients/job-records.ts";
+import { BatchRecords, JobRecords } from "../clients/job-records.ts";
+import { LastLines } from "../clients/last-lines.ts";
 import { ledgerFromEnvironment } from "../clients/ledger-ports.ts";
 import { logErrors } from "../clients/log-errors.ts";
+import { SageMakerRecords } from "../clients/sagemaker-records.ts";
 import { committedOfMonth } from "../ledger/core.ts";
 import { guard, type Stopped } from "./core.ts";
 
@@ -18,9 +20,10 @@ const metrics = new Metrics({ namespace: "voxelburst", serviceName: "guard" });
 const sns = new SNSClient({});
 const topicArn = environment("VOXELBURST_TOPIC_ARN");
 const executions = new StepFunctionsExecutions(environment("VOXELBURST_STATE_MACHINE_ARN"));
+const lines = new LastLines();
 const ports = {
   ...ledgerFromEnvironment(),
-  jobs: new JobRecords(),
+  jobs: new JobRecords(new BatchRecords(undefined, lines), new SageMakerRecords(undefined, lines)),
   isOpen: async (runId: string) => (await executions.state(runId)) === "open",
 };
 

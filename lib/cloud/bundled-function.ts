@@ -11,7 +11,7 @@ import { acknowledge } from "./acknowledge.ts";
 
 export interface BundledFunctionProps {
   /** The folder below lambdas/. */
-  readonly verb: "start-run" | "plan" | "reserve" | "settle" | "report";
+  readonly verb: "start-run" | "plan" | "reserve" | "settle" | "guard" | "report";
   readonly description: string;
   readonly timeoutSeconds: number;
   readonly memoryMiB: number;

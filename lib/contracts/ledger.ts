@@ -57,6 +57,9 @@ export const settleOutput = z.strictObject({
   usd: z.number().min(0).describe("what it cost so far"),
 });
 
+/** How often the guard looks: a job that passes its reservation is stopped before it has gone past it. */
+export const GUARD_INTERVAL_MINUTES = 5;
+
 export type BoundedJob = z.infer<typeof boundedJob>;
 export type LedgerStage = z.infer<typeof ledgerStage>;
 export type ReserveInput = z.infer<typeof reserveInput>;
