@@ -61,10 +61,14 @@ export class Fleet extends Construct {
   }
 
   private renderLaunchTemplate({ gpu, network, purchase }: FleetProps): ec2.LaunchTemplate {
-    const script = ec2.UserData.custom(readFileSync(new URL("mount-scratch.sh", import.meta.url), "utf8"));
-    // Batch adds a part of its own, so the user data has to be MIME multipart.
+    // Batch adds a part of its own, so the user data has to be MIME multipart. Plain, as in Batch's own examples.
     const userData = new ec2.MultipartUserData();
-    userData.addPart(ec2.MultipartBody.fromUserData(script, 'text/x-shellscript; charset="us-ascii"'));
+    userData.addPart(
+      ec2.MultipartBody.fromRawBody({
+        contentType: 'text/x-shellscript; charset="us-ascii"',
+        body: readFileSync(new URL("mount-scratch.sh", import.meta.url), "ascii"),
+      }),
+    );
     const template = new ec2.LaunchTemplate(this, "LaunchTemplate", {
       userData,
       requireImdsv2: true,
