@@ -44,7 +44,7 @@ export async function report(input: ReportInput, ports: ReportPorts): Promise<Re
   return {
     status: document.status,
     error: document.status === "succeeded" ? "" : (document.errors[0]?.code ?? "RunFailed"),
-    message: sentence(document),
+    message: [sentence(document), ...regressionsOf(document)].join(" "),
     reportKey,
     htmlKey,
     csvKey,
@@ -66,6 +66,9 @@ async function withNight({ request }: ReportInput, document: Report, ports: Repo
   return withComparison(document, comparison);
 }
 
+const regressionsOf = ({ nightly }: Report): string[] =>
+  nightly ? regressionSentences(nightly).map((one) => `Regression: ${one}`) : [];
+
 /** One sentence for the notification and the terminal. */
 function sentence(document: Report): string {
   const first = document.errors[0];
@@ -82,8 +85,5 @@ function sentence(document: Report): string {
     dollars,
     duration(document.elapsedSeconds ?? null),
   ];
-  const regressions = document.nightly ? regressionSentences(document.nightly) : [];
-  return [`${document.runId} succeeded: ${parts.join(", ")}.`, ...regressions.map((one) => `Regression: ${one}`)].join(
-    " ",
-  );
+  return `${document.runId} succeeded: ${parts.join(", ")}.`;
 }
