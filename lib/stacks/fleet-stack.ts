@@ -4,6 +4,7 @@ import { Fleet } from "../cloud/fleet.ts";
 import { checkAddresses, fleetId, GpuFleet } from "../cloud/gpu-fleet.ts";
 import type { Network } from "../cloud/network.ts";
 import type { Deployment } from "../contracts/deployment.ts";
+import { CPU_INSTANCE_TYPES } from "../contracts/prices.ts";
 import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
 
 export interface FleetStackProps extends StackProps {
@@ -23,8 +24,8 @@ export class FleetStack extends Stack {
     checkAddresses(deployment, network.clusterAddresses);
     this.cpu = new Fleet(this, "Cpu", {
       network,
-      // Families with local NVMe; several, so that Spot has somewhere to go.
-      instanceTypes: ["m5d", "m6id", "r5d", "r6id"],
+      // With local NVMe; several, so that Spot has somewhere to go, and of one size, so that the ledger knows the dearest.
+      instanceTypes: [...CPU_INSTANCE_TYPES],
       maxVcpus: deployment.ingest.maxVcpus,
       purchase: { kind: "spot" },
       waitSeconds: CAPACITY_WAIT_SECONDS,

@@ -2,13 +2,15 @@ import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as logs from "aws-cdk-lib/aws-logs";
 import * as sns from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
-import { BundledFunction } from "../cloud/bundled-function.ts";
+import { Budgets } from "../cloud/budgets.ts";
 import { stageImage } from "../cloud/container-image.ts";
+import { CostGuard } from "../cloud/cost-guard.ts";
 import { Dashboard } from "../cloud/dashboard.ts";
 import type { Fleet } from "../cloud/fleet.ts";
 import type { GpuFleet } from "../cloud/gpu-fleet.ts";
 import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
+import { Ledger } from "../cloud/ledger.ts";
 import type { Network } from "../cloud/network.ts";
 import { Observability } from "../cloud/observability.ts";
 import { NightlySchedule } from "../cloud/schedule.ts";
@@ -19,7 +21,7 @@ import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
 import { Ingest } from "../stages/ingest.ts";
-import { CAPACITY_WAIT_SECONDS, FUNCTION_SECONDS } from "../stages/limits.ts";
+import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
 import { Plan } from "../stages/plan.ts";
 import { Preprocess } from "../stages/preprocess.ts";
 import { Report } from "../stages/report.ts";
@@ -70,28 +72,19 @@ export class WorkflowStack extends Stack {
     };
     const gpuStage = { ...batch, fleets: props.gpus };
     const sageMaker = { ...gpuStage, subnets: network.subnets, securityGroup: network.jobs };
-    // A function's own timeout is what limits.ts allows the state that calls it.
-    const ledgerFunction = (id: string, verb: "reserve" | "settle", does: string) =>
-      new BundledFunction(this, id, {
-        verb,
-        description: `voxelburst ${verb}: ${does}`,
-        timeoutSeconds: FUNCTION_SECONDS.ledger,
-        memoryMiB: 512,
-      });
     const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
     const plan = new Plan(this, "Plan", { buckets, machineJson });
     const report = new Report(this, "Report", { buckets, machineJson });
+    const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
+    const ingest = new Ingest(this, "Ingest", {
+      ...batch,
+      fleets: [{ rung: "spot", queue: props.cpu.queue, waitSeconds: CAPACITY_WAIT_SECONDS }],
+    });
     const workflow = new Workflow(this, "Workflow", {
       notifications,
-      ledger: {
-        reserve: ledgerFunction("Reserve", "reserve", "what a job can cost at most, before it starts"),
-        settle: ledgerFunction("Settle", "settle", "what a job did cost; what a state left running is stopped"),
-      },
+      ledger,
       stages: {
-        ingest: new Ingest(this, "Ingest", {
-          ...batch,
-          fleets: [{ rung: "spot", queue: props.cpu.queue, waitSeconds: CAPACITY_WAIT_SECONDS }],
-        }),
+        ingest,
         plan,
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
         train: new Train(this, "Train", { ...sageMaker, training: deployment.training }),
@@ -107,8 +100,19 @@ export class WorkflowStack extends Stack {
       stateMachine,
       encryptionKey: storage.key,
       pseudonymKey: storage.pseudonymKey,
+      ledger,
+      ingest: ingest.rungs[0]!,
+      notifications,
       version,
     });
+    const guard = new CostGuard(this, "Guard", {
+      ledger,
+      stateMachine,
+      notifications,
+      encryptionKey: storage.key,
+      jobLogs: batch.logGroup,
+    });
+    new Budgets(this, "Budgets", { maxUsdPerMonth: deployment.budgets.maxUsdPerMonth, notifications });
     const nightly =
       deployment.schedule &&
       new NightlySchedule(this, "Nightly", {
@@ -116,13 +120,21 @@ export class WorkflowStack extends Stack {
         startRun: trigger.function,
         encryptionKey: storage.key,
       });
-    const functions = { "start-run": trigger.function, plan: plan.function, report: report.function };
+    const functions = {
+      "start-run": trigger.function,
+      plan: plan.function,
+      reserve: ledger.reserve,
+      settle: ledger.settle,
+      guard: guard.function,
+      report: report.function,
+    };
     const { alarms } = new Observability(this, "Observability", {
       stateMachine,
       functions,
       undelivered: trigger.undelivered,
       failed: trigger.failed,
       ...(nightly ? { nightlyUndelivered: nightly.undelivered } : {}),
+      guard: guard.function,
       topic: notifications,
     });
     const { dashboard } = new Dashboard(this, "Operations", {
@@ -136,6 +148,7 @@ export class WorkflowStack extends Stack {
       dataBucket: buckets.data.bucketName,
       artefactsBucket: buckets.artefacts.bucketName,
       quarantineBucket: buckets.quarantine.bucketName,
+      ledgerTable: ledger.table.tableName,
       jobLogGroup: batch.logGroup.logGroupName,
       dashboard: dashboard.dashboardName,
       version,

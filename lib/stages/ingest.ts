@@ -1,6 +1,7 @@
 // ingest: DICOM series and NIfTI become canonical, de-identified volumes. A Batch array on CPUs.
 import { Construct } from "constructs";
 import { keys } from "../contracts/keys.ts";
+import { DEAREST_CPU_INSTANCE_TYPE } from "../contracts/prices.ts";
 import { artefactUri, batchJobName, jsonata, keyExpression, ladderOf, variables } from "../workflow/jsonata.ts";
 import { BatchJobTask } from "./batch-job-task.ts";
 import { ATTEMPT_SECONDS, attemptSeconds, JOB_ATTEMPTS } from "./limits.ts";
@@ -18,10 +19,10 @@ export interface IngestProps extends BatchStageProps {
 const CHILD: ChildSize = { vcpus: 2, memoryMiB: 14_000, gpus: 0 };
 
 /**
- * The dearest type of the CPU families, a vCPU as well as an instance, which bounds what Batch picks: 128 vCPUs and
- * 1,024 GiB, of which ECS leaves 64 children their 14,000 MiB.
+ * The dearest of the types that Batch may pick, and as many children as the smallest of them holds: m5d.4xlarge's 64 GiB
+ * have room for four times 14,000 MiB.
  */
-const DEAREST = { instanceType: "r6id.32xlarge", children: 64 };
+const DEAREST = { instanceType: DEAREST_CPU_INSTANCE_TYPE, children: 4 };
 
 export class Ingest extends Construct implements JobStage {
   readonly stage = "ingest";
