@@ -3,8 +3,10 @@ import { IgnoreMode, Stack } from "aws-cdk-lib";
 import * as ecr from "aws-cdk-lib/aws-ecr";
 import * as ecrAssets from "aws-cdk-lib/aws-ecr-assets";
 import * as ecs from "aws-cdk-lib/aws-ecs";
+import type * as iam from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
+import { acknowledgeWildcards } from "./acknowledge.ts";
 import type { ImagePipeline } from "./image-pipeline.ts";
 
 export interface StageImage {
@@ -13,6 +15,12 @@ export interface StageImage {
   readonly repository: ecr.IRepository;
   /** The same image for job definitions. */
   readonly ecsImage: ecs.ContainerImage;
+}
+
+/** Lets a role pull the image, as ECS and SageMaker do with theirs. */
+export function allowPull({ repository }: StageImage, role: iam.Role): void {
+  repository.grantPull(role);
+  acknowledgeWildcards(role, [["*", "ecr:GetAuthorizationToken has no resources"]]);
 }
 
 export const DOCKERFILE = "containers/images/gpu.Dockerfile";

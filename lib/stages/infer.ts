@@ -3,6 +3,7 @@ import type * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import { Construct } from "constructs";
+import { allowPull } from "../cloud/container-image.ts";
 import { shareOfGpu } from "../cloud/instance-types.ts";
 import type { Deployment } from "../contracts/deployment.ts";
 import { GPU_INSTANCE_TYPES } from "../contracts/instance-types.ts";
@@ -61,7 +62,7 @@ export class Infer extends Construct implements JobStage {
     });
     // SageMaker reads the lines and writes the answers itself; a container on it has this role too.
     allowObjects(this.transformRole, props.buckets.artefacts, access);
-    props.image.repository.grantPull(this.transformRole);
+    allowPull(props.image, this.transformRole);
     allowService(this.transformRole, "TransformJobs");
     const arrays = gpuRungs(props.fleets, ({ instanceType, gpu }) =>
       this.job.addDefinition(idOfType(instanceType), shareOfGpu(gpu)),

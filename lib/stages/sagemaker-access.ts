@@ -2,6 +2,7 @@
 import { ArnFormat, Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
+import { acknowledgeWildcards } from "../cloud/acknowledge.ts";
 
 /** Verbs of a kind of job, and the rule by which Step Functions hears of its end. */
 const KINDS = {
@@ -84,4 +85,12 @@ export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJo
     ],
     ["*"],
   );
+  acknowledgeWildcards(role, [
+    ["*", "metrics and EC2's descriptions have no resources"],
+    [logGroups, "SageMaker names its log groups after the jobs"],
+    [
+      /:ec2:.*:(network-interface|subnet|security-group)\/\*$/,
+      "SageMaker makes interfaces in subnets that each job names",
+    ],
+  ]);
 }

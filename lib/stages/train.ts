@@ -3,6 +3,7 @@ import type * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import { Construct } from "constructs";
+import { allowPull } from "../cloud/container-image.ts";
 import { wholeInstance } from "../cloud/instance-types.ts";
 import type { Deployment } from "../contracts/deployment.ts";
 import { VoxelburstError } from "../contracts/error.ts";
@@ -56,7 +57,7 @@ export class Train extends Construct implements JobStage {
       description: "What a training job and SageMaker on its behalf may do",
     });
     allowObjects(this.role, props.buckets.artefacts, access);
-    props.image.repository.grantPull(this.role);
+    allowPull(props.image, this.role);
     allowService(this.role, "TrainingJobs");
     this.cluster = new StageJob(this, "Cluster", { ...props, attemptSeconds: MOST_SECONDS });
     allowObjects(this.cluster.role, props.buckets.artefacts, access);

@@ -6,6 +6,7 @@ import type * as sns from "aws-cdk-lib/aws-sns";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import * as tasks from "aws-cdk-lib/aws-stepfunctions-tasks";
 import { Construct } from "constructs";
+import { acknowledgeWildcards } from "../cloud/acknowledge.ts";
 import type { StageName } from "../contracts/primitives.ts";
 import type { JobStage } from "../stages/stage-context.ts";
 import { causeLimit, type FailureSource, failureExpression } from "./failure.ts";
@@ -49,11 +50,17 @@ export class Workflow extends Construct {
           retention: logs.RetentionDays.THREE_MONTHS,
           removalPolicy: RemovalPolicy.DESTROY,
         }),
-        level: sfn.LogLevel.ERROR,
+        level: sfn.LogLevel.ALL,
         includeExecutionData: false,
       },
     });
     props.notifications.grantPublish(this.stateMachine);
+    acknowledgeWildcards(this.stateMachine, [
+      ["*", "batch:DescribeJobs, X-Ray and the delivery of logs have no resources"],
+      [/Arn>:\*$/, "CDK lets a function be called in any version; it has one"],
+      [/:(job|training-job|transform-job|model)\//, "a job gets its name and id after the deployment"],
+      ["kms:GenerateDataKey*", "CDK's grant to publish to an encrypted topic, on the key of that topic"],
+    ]);
   }
 
   /** Ingest, plan, go or no-go, preprocess, trainings, report: whatever fails goes to the report. */
