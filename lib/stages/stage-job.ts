@@ -7,6 +7,7 @@ import { Stack } from "aws-cdk-lib";
 import * as batch from "aws-cdk-lib/aws-batch";
 import * as iam from "aws-cdk-lib/aws-iam";
 import { Construct } from "constructs";
+import { allowPull } from "../cloud/container-image.ts";
 import type { GpuInstanceType } from "../contracts/instance-types.ts";
 import { JOB_ATTEMPTS } from "./limits.ts";
 import type { BatchStageProps, ChildSize } from "./stage-context.ts";
@@ -53,7 +54,7 @@ export class StageJob extends Construct {
       assumedBy: new iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
       description: `What ECS may do to start the containers of ${scope.node.id}`,
     });
-    props.image.repository.grantPull(this.executionRole);
+    allowPull(props.image, this.executionRole);
     props.logGroup.grantWrite(this.executionRole);
   }
 
@@ -74,7 +75,7 @@ export class StageJob extends Construct {
       containerPath: `/dev/infiniband/uverbs${card}`,
       // No permissions: CDK would write them in lower case, and Batch wants upper case. All are the default.
     }));
-    return new batch.CfnJobDefinition(this, `Cluster${id}`, {
+    return new batch.CfnJobDefinition(this, `Definition${id}`, {
       type: "multinode",
       platformCapabilities: ["EC2"],
       nodeProperties: {

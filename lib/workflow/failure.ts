@@ -30,7 +30,7 @@ type CauseSource = JobService | "lambda";
  */
 const KEPT: Record<CauseSource, string> = {
   batch: `{ 'JobId': $all.JobId, 'JobName': $all.JobName, 'StatusReason': $all.StatusReason,
-    'Container': [$all.Container, $all.EcsProperties.TaskProperties.Containers][0].{ 'ExitCode': ExitCode,
+    'Container': $append($all.Container, $all.EcsProperties.TaskProperties.Containers)[0].{ 'ExitCode': ExitCode,
       'Reason': Reason, 'LogStreamName': LogStreamName },
     'ArrayProperties': $all.ArrayProperties.{ 'Size': Size, 'StatusSummary': StatusSummary },
     'NodeProperties': $all.NodeProperties.{ 'NumNodes': NumNodes, 'MainNode': MainNode } }`,

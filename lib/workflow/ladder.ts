@@ -126,14 +126,18 @@ export class Ladder extends Construct {
 
   /** The deployment's rungs for the stage: of the kinds that the recipe allows, in its order, that suit the task. */
   private renderRungs(): sfn.Pass {
-    const { stage, suits = "true" } = this.props.jobs;
+    const { stage, suits } = this.props.jobs;
     const all = `$ladders.${stage}`;
     const { rungs: kinds } = variables.plan;
+    const suiting = (condition?: string) => {
+      const conditions = [condition, suits && `(${suits})`].filter(Boolean).join(" and ");
+      return conditions ? `${all}[${conditions}]` : all;
+    };
     // ingest has no plan yet, and CPUs are no matter of the recipe's.
     const chosen =
       stage === "ingest"
-        ? `${all}[${suits}]`
-        : `$exists(${kinds}) ? ${kinds}.( $kind := $; ${all}[kind = $kind and (${suits})] ) : ${all}[${suits}]`;
+        ? suiting()
+        : `$exists(${kinds}) ? ${kinds}.( $kind := $; ${suiting("kind = $kind")} ) : ${suiting()}`;
     return sfn.Pass.jsonata(this, `${this.name}Rungs`, {
       assign: {
         ...this.assign({ rungs: `[${chosen}]`, end: "{ 'outcome': 'fell' }", settled: "true" }),
@@ -156,7 +160,7 @@ export class Ladder extends Construct {
       "$exists($answer.reason) ? $answer.reason",
       ": { 'code': 'OverBudget', 'message': 'The ledger refused it.', 'remedy': 'Raise maxUsd.' }",
     ].join(" ");
-    return this.renderLedgerCall("Reserve", this.props.ledger.reserve, {
+    const state = this.renderLedgerCall("Reserve", this.props.ledger.reserve, {
       payload: {
         request: jsonata(variables.request),
         taskId: jsonata(taskId),
@@ -175,6 +179,14 @@ export class Ladder extends Construct {
         settled: "true",
       },
     });
+    // What an earlier try left behind is told to stop, and has two minutes for it.
+    state.addRetry({
+      errors: ["JobStopping"],
+      interval: Duration.seconds(SETTLE_AGAIN_SECONDS),
+      backoffRate: 1,
+      maxAttempts: MOST_WAITS,
+    });
+    return state;
   }
 
   /** Also stops what a timed-out state left running, and says whether it has ended. */
@@ -258,4 +270,5 @@ export class Ladder extends Construct {
 }
 
 /** Falls that travel on: the first of them, since a shortage can make every task of a large run fall. */
-export const firstFalls = (falls: string): string => `[[${falls}][[0..${MOST_FALLS - 1}]]]`;
+export const firstFalls = (falls: string): string =>
+  `[$filter([${falls}], function($fall, $index) { $index < ${MOST_FALLS} })]`;
