@@ -19,6 +19,10 @@ const BY_CODE: Readonly<Record<string, number>> = {
   RunAmbiguous: EXIT.usage,
   ManifestExists: EXIT.usage,
   ModelMissing: EXIT.usage,
+  DeploymentInvalid: EXIT.usage,
+  NotDeployed: EXIT.usage,
+  AwsCredentialsMissing: EXIT.usage,
+  AwsRegionMissing: EXIT.usage,
   // The dataset, its splits, its recipe, or what they ask for together.
   DatasetMissing: EXIT.invalidInput,
   DatasetInvalid: EXIT.invalidInput,
