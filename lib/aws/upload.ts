@@ -97,6 +97,7 @@ export class DatasetUpload {
         Body: "file" in source ? createReadStream(source.file) : source.text,
         ContentLength: bytes,
         // S3 refuses what arrives otherwise, and tells it again: an ETag under KMS is not the content's.
+        ChecksumAlgorithm: "SHA256",
         ChecksumSHA256: sha256,
         ...(path.extname(key) === ".json" ? { ContentType: "application/json" } : {}),
       }),
