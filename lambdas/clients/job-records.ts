@@ -40,16 +40,21 @@ export class JobRecords implements Jobs {
 /** DescribeJobs takes at most so many ids. */
 const DESCRIBED_AT_ONCE = 100;
 
+/** Status reasons of Batch's queues when a job has waited its time. */
+const FOUND_NONE = /^(CAPACITY|MISCONFIGURATION):/;
+
 const isOver = (status: string | undefined) => status === "SUCCEEDED" || status === "FAILED";
 
 export class BatchRecords implements Jobs {
   private readonly client: BatchClient;
   private readonly lines: LastLines | undefined;
+  private readonly now: () => number;
 
   /** @param lines - undefined: nobody asks when a job last said something */
-  constructor(client = new BatchClient({}), lines?: LastLines) {
+  constructor(client = new BatchClient({}), lines?: LastLines, now = () => Date.now()) {
     this.client = client;
     this.lines = lines;
+    this.now = now;
   }
 
   async use(job: BoundedJob): Promise<JobUse> {
@@ -69,12 +74,12 @@ export class BatchRecords implements Jobs {
     await this.client.send(new TerminateJobCommand({ jobId, reason }));
   }
 
-  private async add(detail: JobDetail, { waitSeconds }: BoundedJob, use: JobUse): Promise<void> {
+  private async add(detail: JobDetail, job: BoundedJob, use: JobUse): Promise<void> {
     const nodes = detail.nodeProperties?.numNodes;
     let askedForMs = detail.createdAt ?? 0;
     const add = (instance: string | undefined, startedMs: number, toMs: number | undefined) => {
       // The nodes of a job wait for each other, and are paid for meanwhile.
-      const fromMs = instanceStartMs(askedForMs, startedMs, nodes ? waitSeconds : 0);
+      const fromMs = instanceStartMs(askedForMs, startedMs, nodes ? job.waitSeconds : 0);
       for (let node = 0; node < (nodes ?? 1); node++)
         use.times.push({
           // A child whose instance Batch does not name had one of its own, as each node of a multi-node job has.
@@ -89,6 +94,7 @@ export class BatchRecords implements Jobs {
       add(instanceOf(attempt.taskProperties?.[0] ?? attempt.container), attempt.startedAt, stoppedMs);
       askedForMs = stoppedMs;
     }
+    if (isOver(detail.status)) this.addWait(detail, askedForMs, job, use);
     if (detail.status !== "RUNNING" || detail.startedAt === undefined) return;
     add(instanceOf(detail.ecsProperties?.taskProperties?.[0] ?? detail.container), detail.startedAt, undefined);
     const lastSignMs = await this.lastSign(detail);
@@ -97,6 +103,23 @@ export class BatchRecords implements Jobs {
       startedAtMs: detail.startedAt,
       ...(lastSignMs === undefined ? {} : { lastSignMs }),
     });
+  }
+
+  /**
+   * What was stopped while it waited may have had an instance on its way, which Batch's records do not show. What waited
+   * in vain had none: then the reason is Batch's own.
+   */
+  private addWait(detail: JobDetail, waitedFromMs: number, job: BoundedJob, use: JobUse): void {
+    const toMs = detail.stoppedAt ?? (detail.attempts?.length ? waitedFromMs : this.now());
+    const [arrayId, index = "0"] = detail.jobId!.split(":") as [string, string?];
+    if (toMs <= waitedFromMs || FOUND_NONE.test(detail.statusReason ?? "")) return;
+    const waiting = Math.floor(Number(index) / job.childrenPerInstance);
+    for (let node = 0; node < (detail.nodeProperties?.numNodes ?? 1); node++)
+      use.times.push({
+        instance: `${arrayId}~${waiting}~${node}`,
+        fromMs: instanceStartMs(waitedFromMs, toMs, detail.nodeProperties ? job.waitSeconds : 0),
+        toMs,
+      });
   }
 
   private async lastSign({ container, ecsProperties }: JobDetail): Promise<number | undefined> {

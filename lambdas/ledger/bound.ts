@@ -9,6 +9,9 @@ import type { BoundedJob } from "../../lib/contracts/index.ts";
 export const START_SECONDS = 1_800;
 export const IDLE_SECONDS = 600;
 
+/** An instance is billed by the second, from the sixtieth on. */
+const LEAST_BILLED_SECONDS = 60;
+
 /** SageMaker bills the job alone: not the time that it takes to find instances, nor what comes after. */
 const aroundSeconds = ({ service }: BoundedJob): number => (service === "batch" ? START_SECONDS + IDLE_SECONDS : 0);
 
@@ -70,13 +73,15 @@ export function centsByMonth(
     const known = hulls.get(instance) ?? { fromMs, toMs };
     hulls.set(instance, { fromMs: Math.min(known.fromMs, fromMs), toMs: Math.max(known.toMs, toMs) });
   }
-  const idleMs = job.service === "batch" ? IDLE_SECONDS * 1000 : 0;
   const seconds: Record<string, number> = {};
-  for (const { fromMs, toMs } of hulls.values())
-    for (let start = fromMs; start < toMs + idleMs; start = endOfMonth(start)) {
-      const end = Math.min(toMs + idleMs, endOfMonth(start));
+  for (const { fromMs, toMs } of hulls.values()) {
+    const billedToMs =
+      job.service === "batch" ? toMs + IDLE_SECONDS * 1000 : Math.max(toMs, fromMs + LEAST_BILLED_SECONDS * 1000);
+    for (let start = fromMs; start < billedToMs; start = endOfMonth(start)) {
+      const end = Math.min(billedToMs, endOfMonth(start));
       seconds[monthOf(start)] = (seconds[monthOf(start)] ?? 0) + (end - start) / 1000;
     }
+  }
   return Object.fromEntries(
     Object.entries(seconds).map(([month, amount]) => [month, Math.ceil(amount * (usdPerHour / 36))]),
   );

@@ -23,7 +23,7 @@ afterAll(() => moto?.stop());
 beforeEach(async () => {
   bucket = `data-${number++}`;
   await client.send(new CreateBucketCommand({ Bucket: bucket }));
-});
+}, 60_000);
 
 const signal = new AbortController().signal;
 
