@@ -1,14 +1,16 @@
 // The image, built in the account by CodeBuild, for teams without a Docker engine. NOT VERIFIED on a real account.
-import { CfnOutput, Duration, RemovalPolicy, Stack, Validations } from "aws-cdk-lib";
+import { CfnOutput, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
 import * as codebuild from "aws-cdk-lib/aws-codebuild";
 import * as ecr from "aws-cdk-lib/aws-ecr";
 import * as ecs from "aws-cdk-lib/aws-ecs";
 import * as events from "aws-cdk-lib/aws-events";
 import * as targets from "aws-cdk-lib/aws-events-targets";
+import * as iam from "aws-cdk-lib/aws-iam";
 import type * as kms from "aws-cdk-lib/aws-kms";
 import * as logs from "aws-cdk-lib/aws-logs";
 import * as s3assets from "aws-cdk-lib/aws-s3-assets";
 import { Construct } from "constructs";
+import { acknowledge, acknowledgeWildcards } from "./acknowledge.ts";
 import { buildContext, DOCKERFILE, type StageImage } from "./container-image.ts";
 
 export interface ImagePipelineProps {
@@ -43,9 +45,7 @@ export class ImagePipeline extends Construct {
       repository,
       ecsImage: ecs.ContainerImage.fromEcrRepository(repository, tag),
     };
-    this.project = this.createProject(repository, context, tag, props.encryptionKey);
-    repository.grantPullPush(this.project);
-    repository.grant(this.project, "ecr:DescribeImages");
+    this.project = this.createProject(repository, context, props.encryptionKey);
     this.buildAfterDeployment();
     new CfnOutput(this, "Project", { value: this.project.projectName, description: "builds the container image" });
   }
@@ -53,11 +53,13 @@ export class ImagePipeline extends Construct {
   private createProject(
     repository: ecr.IRepository,
     context: s3assets.Asset,
-    tag: string,
     encryptionKey: kms.IKey,
   ): codebuild.Project {
+    const logGroup = new logs.LogGroup(this, "Logs");
     const project = new codebuild.Project(this, "Build", {
       description: "voxelburst: the container image of the stages",
+      role: this.createRole(repository, context, logGroup, encryptionKey),
+      grantReportGroupPermissions: false,
       source: codebuild.Source.s3({ bucket: context.bucket, path: context.s3ObjectKey }),
       environment: {
         buildImage: codebuild.LinuxBuildImage.STANDARD_7_0,
@@ -67,7 +69,7 @@ export class ImagePipeline extends Construct {
       environmentVariables: {
         REGISTRY: { value: repository.registryUri },
         REPOSITORY: { value: repository.repositoryName },
-        TAG: { value: tag },
+        TAG: { value: context.assetHash },
       },
       buildSpec: codebuild.BuildSpec.fromObject({
         version: "0.2",
@@ -85,13 +87,53 @@ export class ImagePipeline extends Construct {
       encryptionKey,
       timeout: BUILD_MAX,
       concurrentBuildLimit: 1,
-      logging: { cloudWatch: { logGroup: new logs.LogGroup(this, "Logs") } },
+      logging: { cloudWatch: { logGroup } },
     });
-    Validations.of(project).acknowledge({
-      id: "AwsSolutions-CB3",
-      reason: "docker build needs a privileged container; it builds our own context alone, and nobody else starts it",
+    acknowledge(project, {
+      "AwsSolutions-CB3":
+        "docker build needs a privileged container; it builds our own context, and nobody else starts it",
+      "HIPAA.Security-CodeBuildProjectSourceRepoUrl":
+        "its source is an archive in the account's own bucket, no repository",
     });
     return project;
+  }
+
+  /** In place of CDK's grants, which allow every action on the bucket that begins with Get or List. */
+  private createRole(
+    repository: ecr.IRepository,
+    context: s3assets.Asset,
+    logGroup: logs.ILogGroup,
+    encryptionKey: kms.IKey,
+  ): iam.IRole {
+    const role = new iam.Role(this, "Role", {
+      assumedBy: new iam.ServicePrincipal("codebuild.amazonaws.com"),
+      description: "What the build of the container image may do",
+    });
+    const allow = (actions: string[], ...resources: string[]) =>
+      role.addToPolicy(new iam.PolicyStatement({ actions, resources }));
+    allow(["s3:GetObject", "s3:GetObjectVersion"], context.bucket.arnForObjects(context.s3ObjectKey));
+    allow(["s3:GetBucketAcl", "s3:GetBucketLocation"], context.bucket.bucketArn);
+    allow(["logs:CreateLogStream", "logs:PutLogEvents"], logGroup.logGroupArn);
+    allow(["kms:Decrypt", "kms:GenerateDataKey"], encryptionKey.keyArn);
+    allow(["ecr:GetAuthorizationToken"], "*");
+    allow(
+      [
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:CompleteLayerUpload",
+        "ecr:DescribeImages",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:InitiateLayerUpload",
+        "ecr:PutImage",
+        "ecr:UploadLayerPart",
+      ],
+      repository.repositoryArn,
+    );
+    acknowledgeWildcards(role, [
+      ["*", "ecr:GetAuthorizationToken has no resources"],
+      [logGroup.logGroupArn, "the streams of the group, which get their names with the builds"],
+    ]);
+    return role.withoutPolicyUpdates();
   }
 
   /** CloudFormation tells EventBridge when this very stack is done: no function that would wait for a build. */
