@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from . import errors, paths
+from . import errors, paths, version_matrix
 
 STAGES = ("ingest", "preprocess", "train", "compile", "infer")
 COMMANDS = {
@@ -43,6 +43,7 @@ def main(argv: list[str]) -> int:
         return 1
     name, rest = argv[0], argv[1:]
     try:
+        version_matrix.check_image(name)
         if name in STAGES:
             return _run_stage(name, rest)
         return importlib.import_module(COMMANDS[name]).main(rest)
