@@ -29,13 +29,22 @@ const newVpc = z.strictObject({
 
 const existingVpc = z.strictObject({
   use: z.literal("existing"),
-  vpcId: z.string().regex(/^vpc-[0-9a-f]{8,17}$/, "the id of a VPC, vpc-<hexadecimal>"),
+  vpcId: z
+    .string()
+    .regex(/^vpc-[0-9a-f]{8,17}$/, "the id of a VPC, vpc-<hexadecimal>")
+    .describe("a VPC with DNS support and DNS host names"),
   subnets: z
     .array(
       z.strictObject({
-        subnetId: z.string().regex(/^subnet-[0-9a-f]{8,17}$/, "the id of a subnet, subnet-<hexadecimal>"),
-        zone: zoneName,
-        routeTableId: z.string().regex(/^rtb-[0-9a-f]{8,17}$/, "the id of a route table, rtb-<hexadecimal>"),
+        subnetId: z
+          .string()
+          .regex(/^subnet-[0-9a-f]{8,17}$/, "the id of a subnet, subnet-<hexadecimal>")
+          .describe("one of its private subnets"),
+        zone: zoneName.describe("where the subnet is"),
+        routeTableId: z
+          .string()
+          .regex(/^rtb-[0-9a-f]{8,17}$/, "the id of a route table, rtb-<hexadecimal>")
+          .describe("the subnet's, for the S3 gateway"),
         addresses: z.int().min(1).describe("free addresses: nodes x (EFA cards + 1) have to fit"),
       }),
     )
@@ -68,7 +77,8 @@ export const fleet = z.discriminatedUnion("rung", [
     ...fleetCommon,
     reservationId: z
       .string()
-      .regex(/^cr-[0-9a-f]{8,17}$/, "the id of a Capacity Reservation or Capacity Block, cr-<hexadecimal>"),
+      .regex(/^cr-[0-9a-f]{8,17}$/, "the id of a Capacity Reservation or Capacity Block, cr-<hexadecimal>")
+      .describe("what was reserved, in the first zone"),
     capacityBlock: z
       .boolean()
       .default(false)
@@ -106,14 +116,15 @@ const imageSource = z.discriminatedUnion("source", [
   }),
 ]);
 
-/** Types that SageMaker's batch transform accepts: no p4, p5 or p6. */
+/** Types that SageMaker's batch transform accepts. */
 const transformType = z.enum(["g5.4xlarge", "g5.48xlarge", "g6e.xlarge", "g6e.4xlarge", "g6e.48xlarge"]);
 
 const schedule = z.strictObject({
   cron: z
     .string()
     .regex(/^cron\(\S+( \S+){5}\)$/, "EventBridge Scheduler's cron with six fields, such as cron(0 2 * * ? *)")
-    .default("cron(0 2 * * ? *)"),
+    .default("cron(0 2 * * ? *)")
+    .describe("when a night begins"),
   timeZone: z.string().min(1).default("UTC").describe("an IANA time zone"),
   dataset: datasetName.describe("the reference dataset, below datasets/ of the data bucket"),
   recipe: z
@@ -193,7 +204,7 @@ export const deployment = z
           .boolean()
           .default(false)
           .describe("infer through SageMaker batch transform in place of a Batch array"),
-        instanceType: transformType.default("g5.4xlarge"),
+        instanceType: transformType.default("g5.4xlarge").describe("batch transform takes no p4, p5 or p6"),
         maxNodes: z.int().min(1).max(100).default(2).describe("instances of one transform job"),
       })
       .prefault({}),

@@ -39,11 +39,8 @@ describe("the deployment's configuration", () => {
       for (const branch of branches) walk(branch as z.core.JSONSchema.BaseSchema, at);
       for (const [name, property] of Object.entries(json.properties ?? {})) {
         const option = property as z.core.JSONSchema.BaseSchema;
-        const isContainer = option.properties || option.oneOf || option.items;
-        const isPlain =
-          "const" in option ||
-          /^(use|rung|source|vpcId|subnetId|zone|routeTableId|cron|instanceType|reservationId)$/.test(name);
-        if (!option.description && !isContainer && !isPlain) undescribed.push(`${at}${name}`);
+        const isDescribedInside = option.properties ?? option.oneOf ?? option.items;
+        if (!option.description && !isDescribedInside && !("const" in option)) undescribed.push(`${at}${name}`);
         walk(option, `${at}${name}.`);
       }
     };
