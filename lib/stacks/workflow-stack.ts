@@ -1,6 +1,5 @@
 import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as logs from "aws-cdk-lib/aws-logs";
-import * as sns from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
 import { Budgets } from "../cloud/budgets.ts";
 import { stageImage } from "../cloud/container-image.ts";
@@ -12,6 +11,7 @@ import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
 import { Ledger } from "../cloud/ledger.ts";
 import type { Network } from "../cloud/network.ts";
+import { Notifications } from "../cloud/notifications.ts";
 import { Observability } from "../cloud/observability.ts";
 import { NightlySchedule } from "../cloud/schedule.ts";
 import type { Storage } from "../cloud/storage.ts";
@@ -72,7 +72,10 @@ export class WorkflowStack extends Stack {
     };
     const gpuStage = { ...batch, fleets: props.gpus };
     const sageMaker = { ...gpuStage, subnets: network.subnets, securityGroup: network.jobs };
-    const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
+    const notifications = new Notifications(this, "Notifications", {
+      encryptionKey: storage.key,
+      targets: deployment.notifications,
+    });
     const plan = new Plan(this, "Plan", { buckets, machineJson });
     const report = new Report(this, "Report", { buckets, machineJson });
     const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
