@@ -129,6 +129,8 @@ export const handler = middy<StartEvent>()
       return started;
     } catch (error) {
       if (error instanceof VoxelburstError) return refuse(error);
+      // Lambda tries twice more; another delivery of the same upload may only be under way.
+      metrics.addMetric("StartsFailed", MetricUnit.Count, 1);
       throw error;
     }
   });

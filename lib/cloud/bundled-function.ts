@@ -8,10 +8,11 @@ import * as logs from "aws-cdk-lib/aws-logs";
 import type * as sqs from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
 import { acknowledge } from "./acknowledge.ts";
+import { BUNDLE, type LambdaVerb, lambdaEntry } from "./lambda-bundle.ts";
 
 export interface BundledFunctionProps {
   /** The folder below lambdas/. */
-  readonly verb: "start-run" | "plan" | "reserve" | "settle" | "guard" | "report";
+  readonly verb: LambdaVerb;
   readonly description: string;
   readonly timeoutSeconds: number;
   readonly memoryMiB: number;
@@ -23,8 +24,6 @@ export interface BundledFunctionProps {
   /** @default - Lambda's own key */
   readonly environmentEncryption?: kms.IKey;
 }
-
-const root = new URL("../../", import.meta.url).pathname;
 
 export class BundledFunction extends NodejsFunction {
   constructor(scope: Construct, id: string, props: BundledFunctionProps) {
@@ -41,9 +40,9 @@ export class BundledFunction extends NodejsFunction {
     super(scope, id, {
       role,
       logGroup,
-      entry: `${root}lambdas/${props.verb}/handler.ts`,
-      projectRoot: root,
-      depsLockFilePath: `${root}package-lock.json`,
+      entry: lambdaEntry(props.verb),
+      projectRoot: BUNDLE.root,
+      depsLockFilePath: `${BUNDLE.root}package-lock.json`,
       handler: "handler",
       runtime: lambda.Runtime.NODEJS_24_X,
       architecture: lambda.Architecture.ARM_64,
@@ -56,15 +55,14 @@ export class BundledFunction extends NodejsFunction {
       loggingFormat: lambda.LoggingFormat.JSON,
       bundling: {
         format: OutputFormat.ESM,
-        target: "node24",
+        target: BUNDLE.target,
         minify: true,
         sourceMap: true,
         sourcesContent: false,
         // The versions of package-lock.json, not those that the runtime happens to have.
         bundleAwsSDK: true,
-        mainFields: ["module", "main"],
-        // Some dependencies are CommonJS inside and ask for node's modules by require.
-        banner: "import { createRequire } from 'module';const require = createRequire(import.meta.url);",
+        mainFields: BUNDLE.mainFields,
+        banner: BUNDLE.banner,
       },
     });
     acknowledge(this, {
