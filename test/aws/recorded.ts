@@ -3,7 +3,8 @@
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 
-type Answer = object | ((input: Record<string, never>) => object);
+/** An object for AWS's JSON protocols, a text for its XML ones. */
+type Answer = object | string | ((input: Record<string, never>) => object | string);
 
 export class RecordedAws {
   readonly calls: { action: string; input: Record<string, unknown> }[] = [];
@@ -11,15 +12,31 @@ export class RecordedAws {
   private readonly server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
-    const input = JSON.parse(Buffer.concat(chunks).toString() || "{}");
-    const action = actionOf(request);
+    const text = Buffer.concat(chunks).toString();
+    const isForm = String(request.headers["content-type"]).startsWith("application/x-www-form-urlencoded");
+    const input = isForm ? Object.fromEntries(new URLSearchParams(text)) : JSON.parse(text || "{}");
+    const action = isForm ? input.Action : actionOf(request);
     this.calls.push({ action, input });
     const answer = this.answers[action];
     const body = typeof answer === "function" ? answer(input as never) : answer;
-    const type = (body as { __type?: string } | undefined)?.__type;
-    response
-      .writeHead(body === undefined || type ? 400 : 200, { "Content-Type": "application/x-amz-json-1.1" })
-      .end(JSON.stringify(body ?? { __type: "NotRecorded", message: `no answer to ${action} was recorded` }));
+    if (typeof body === "string") {
+      response.writeHead(200, { "Content-Type": "text/xml" }).end(body);
+      return;
+    }
+    const { __type: code, message = "" } = (body ?? { __type: "NotRecorded", message: action }) as Record<
+      string,
+      string
+    >;
+    if (code && isForm)
+      response
+        .writeHead(400, { "Content-Type": "text/xml" })
+        .end(
+          `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error></ErrorResponse>`,
+        );
+    else
+      response
+        .writeHead(code ? 400 : 200, { "Content-Type": "application/x-amz-json-1.1" })
+        .end(JSON.stringify(body ?? { __type: code, message }));
   });
 
   async start(): Promise<string> {
