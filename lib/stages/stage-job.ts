@@ -21,6 +21,8 @@ export interface StageJobProps extends BatchStageProps {
 export const SCRATCH = "/scratch";
 /** Of the one container of a job: what SubmitJob overrides the command of. */
 export const CONTAINER = "stage";
+/** containers/images/gpu.Dockerfile makes it: a job needs no more than its scratch disk and its devices. */
+export const CONTAINER_USER = "10001";
 /** From SIGTERM to SIGKILL: a step and a checkpoint. Spot tells 120 seconds ahead. */
 const STOP_SECONDS = 120;
 
@@ -120,6 +122,7 @@ export class StageJob extends Construct {
           name: CONTAINER,
           essential: true,
           image: image.imageUri,
+          user: CONTAINER_USER,
           stopTimeout: STOP_SECONDS,
           // ECS sets no region on EC2, and without one S3's global endpoint is asked, which the gateway does not reach.
           environment: Object.entries({ AWS_DEFAULT_REGION: region, TMPDIR: SCRATCH, ...environment }).map(

@@ -112,8 +112,8 @@ def _driver_too_old(driver: Version, driver_cuda: Version | None, cuda: Version)
         yield f"the driver is {_text(driver)}, {_text(_LEAST_DRIVER_OF_ALL)} or newer is needed"
     elif driver < least and (driver_cuda is None or driver_cuda[0] < cuda[0]):
         yield (
-            f"the driver is {_text(driver)}, the image has CUDA {_text(cuda)}, which needs driver {_text(least)} "
-            "or newer, or its compatibility libraries"
+            f"the driver is {_text(driver)}, the image has CUDA {_text(cuda)}, "
+            f"which needs driver {_text(least)} or newer, or its compatibility libraries"
         )
 
 
