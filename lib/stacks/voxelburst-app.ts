@@ -5,19 +5,22 @@ import { App, type AppProps, Tags } from "aws-cdk-lib";
 import { acknowledgeRolePolicies } from "../cloud/acknowledge.ts";
 import { keepLogs } from "../cloud/log-groups.ts";
 import { readDeployment } from "../cloud/settings.ts";
+import { softwareVersionOf } from "../contracts/software-version.ts";
 import { FleetStack } from "./fleet-stack.ts";
 import { ImageStack } from "./image-stack.ts";
 import { NetworkStack } from "./network-stack.ts";
 import { StorageStack } from "./storage-stack.ts";
 import { WorkflowStack } from "./workflow-stack.ts";
 
-const readJsonFile = (name: string) => JSON.parse(readFileSync(new URL(`../../${name}`, import.meta.url), "utf8"));
+const root = new URL("../../", import.meta.url).pathname;
+const { context } = JSON.parse(readFileSync(`${root}cdk.json`, "utf8"));
 
 /** @param props - of an app that the CDK CLI did not start: cdk.json's context is read in any case */
 export function voxelburstApp(props: AppProps = {}): App {
-  const app = new App({ ...props, context: { ...readJsonFile("cdk.json").context, ...props.context } });
+  const app = new App({ ...props, context: { ...context, ...props.context } });
   const deployment = readDeployment(app);
-  const { version } = readJsonFile("package.json");
+  // As on one machine: changed stages must not take outputs of the old ones for their own.
+  const version = softwareVersionOf(root);
   const env = deployment.region ? { region: deployment.region } : {};
   const { storage } = new StorageStack(app, "VoxelburstStorage", { env, deployment });
   const { network } = new NetworkStack(app, "VoxelburstNetwork", { env, deployment, storage });

@@ -27,7 +27,7 @@ const endpointsOf = (template: Template) =>
   }));
 
 const SUBNET = { subnetId: "subnet-0a1b2c3d", zone: "us-east-1a", routeTableId: "rtb-0a1b2c3d", addresses: 251 };
-const EXISTING = { use: "existing", vpcId: "vpc-0a1b2c3d", subnets: [SUBNET] } as const;
+const EXISTING = { use: "existing" as const, vpcId: "vpc-0a1b2c3d", subnets: [SUBNET] };
 
 describe("a new network", () => {
   const template = networkOf({ region: "us-east-1", zones: ["us-east-1c", "us-east-1a"] });
