@@ -43,6 +43,8 @@ export interface Machine {
   instanceType?: string;
   /** AWS: instances that one ddp training may have. @default 1 */
   nodes?: number;
+  /** AWS: infer may be a SageMaker batch transform, whose input plan writes too. @default false */
+  transform?: boolean;
   /** AWS: kinds of rungs that the deployment has. @default - every kind */
   rungs?: readonly RungKind[];
   engines: readonly string[];

@@ -58,6 +58,7 @@ export class WorkflowStack extends Stack {
       gpuName: type.gpuName,
       gpuMemoryGiB: type.gpuMemoryGiB,
       nodes: deployment.training.nodes,
+      transform: deployment.transform.enabled,
       rungs: [...new Set(props.gpus.map(({ rung }) => rung))],
       cpus: type.vcpus,
       memoryGiB: type.memoryGiB,
