@@ -12,17 +12,18 @@ export const ok = (name: string, found: string): Check => ({ name, state: "ok", 
 export const warn = (name: string, found: string, remedy: string): Check => ({ name, state: "warning", found, remedy });
 export const fail = (name: string, found: string, remedy: string): Check => ({ name, state: "failed", found, remedy });
 
-/** Looks, and says so when this identity may not: that is no failure of the deployment. */
+/** Looks; what one service does not answer is said, and no reason not to ask the others. */
 export async function look(name: string, checks: () => Promise<Check[]>): Promise<Check[]> {
   try {
     return await checks();
   } catch (error) {
-    if (!isDenied(error)) throw error;
     return [
       warn(
         name,
-        `not looked at: ${(error as Error).message.slice(0, 160)}`,
-        "Ask for the action that the sentence names, or let somebody look who has it.",
+        `not looked at: ${(error as Error).name}: ${(error as Error).message.slice(0, 160)}`,
+        isDenied(error)
+          ? "Ask for the action that the sentence names, or let somebody look who has it."
+          : "Look again; if it happens again, the service may not be there in this region.",
       ),
     ];
   }
