@@ -9,6 +9,7 @@ import { RecordedAws } from "../aws/recorded.ts";
 import { S3Server } from "../lambdas/clients/s3-server.ts";
 import { produce } from "../lambdas/report/produce.ts";
 import { RunFixture } from "../lambdas/report/run-fixture.ts";
+import { drop, goodFiles, manifestWith } from "../lambdas/start-run/drop.ts";
 import { temporaryFolder } from "../local/fixture.ts";
 
 let aws: RecordedAws;
@@ -172,6 +173,49 @@ describe("a run on AWS", () => {
     expect(end.code).toBe(1);
     expect(end.err).toContain(`${code}: `);
   });
+});
+
+describe("run DATASET --on aws", () => {
+  /** The data bucket's objects below the dataset, in the order in which they came. */
+  const uploaded = () => [...s3.objects.keys()].map((key) => key.replace("data/datasets/dataset/", ""));
+
+  test("uploads what the manifest names and nothing else, dataset.json last, and names the run that starts", async () => {
+    recordRun(aws, "RUNNING");
+    const RUN_ID = "dataset-0123456789ab-1";
+    aws.answers.ListExecutions = () => ({
+      // It starts when the trigger is there.
+      executions: uploaded().includes("dataset.json")
+        ? [{ executionArn: "arn", name: RUN_ID, status: "RUNNING", startDate: Date.now() / 1000 }]
+        : [],
+    });
+    const { folder, write } = drop();
+    write({ "notes about patients.txt": "nobody's business", "imagesTr/.hidden": "x" });
+    const { code, json } = await voxelburst("run", folder, "--set", "train.steps=7", "--json");
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ runId: RUN_ID, outcome: "started", dataset: "dataset" });
+    expect(uploaded().toSorted()).toEqual([...Object.keys(goodFiles()), "recipe.yaml"].sort());
+    expect(uploaded().at(-1)).toBe("dataset.json");
+    const recipe = s3.objects.get("data/datasets/dataset/recipe.yaml")!.body.toString();
+    expect(JSON.parse(recipe)).toMatchObject({ train: { steps: 7 } });
+  });
+
+  test("checks the dataset before anything is uploaded", async () => {
+    recordRun(aws, "RUNNING");
+    const { folder } = drop(manifestWith({ labels: undefined }));
+    const { code, err } = await voxelburst("run", folder);
+    expect(code).toBe(3);
+    expect(err).toMatch(/^DatasetInvalid: /m);
+    expect(uploaded()).toEqual([]);
+  });
+
+  test.each([["--again"], ["--inject", "reclaim@ingest:1"]])(
+    "refuses %s, which is for this machine",
+    async (...args) => {
+      const { code, err } = await voxelburst("run", drop().folder, ...args);
+      expect(code).toBe(1);
+      expect(err).toMatch(/^UsageInvalid: /);
+    },
+  );
 });
 
 /** A value as DynamoDB's JSON has it. */
