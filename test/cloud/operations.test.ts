@@ -109,6 +109,19 @@ describe("the nightly schedule", () => {
   });
 });
 
+test("report may write nights, and nothing of another dataset's or run's but reports", () => {
+  const policies = Object.entries(found(workflow, "AWS::IAM::Policy")).filter(([name]) =>
+    name.startsWith("ReportFunction"),
+  );
+  const statements = policies.flatMap(
+    ([, { Properties }]) =>
+      (Properties.PolicyDocument as { Statement: { Action: string | string[]; Resource: unknown }[] }).Statement,
+  );
+  const puts = statements.filter(({ Action }) => JSON.stringify(Action).includes("s3:PutObject"));
+  const suffixes = JSON.stringify(puts.map(({ Resource }) => Resource)).match(/"\/[^"]*"/g);
+  expect(suffixes).toEqual(['"/runs/*/report/*"', '"/nightly/*/*"']);
+});
+
 test("the dashboard shows volumes/s and Dice of every night's rows, and the alarms", () => {
   const [dashboard] = properties("AWS::CloudWatch::Dashboard") as { DashboardBody: unknown }[];
   const body = JSON.stringify(dashboard!.DashboardBody).replaceAll("\\", "");
