@@ -149,6 +149,6 @@ const notStarted = (dataset: string, hasUploaded: boolean) =>
     hasUploaded
       ? `${dataset} is uploaded, but no run of it has started within two minutes.`
       : `${dataset} is in the bucket unchanged, and no run of it is known.`,
-    "Read what start-run said (docs/runbook.md, StartFailed); uploading dataset.json again tries again.",
+    "A refusal was sent to the notifications' targets; docs/runbook.md (StartFailed) says where else to look.",
     { got: dataset },
   );
