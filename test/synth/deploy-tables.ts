@@ -61,10 +61,7 @@ function unionRows(branches: readonly Json[], at: string): string[][] {
 
 /** The constant of a branch of a union: "spot". */
 const tagOf = ({ properties = {} }: Json): string =>
-  String(
-    Object.values(properties).find((property) => (property as Json).const !== undefined && (property as Json).const)
-      ?.const ?? "",
-  );
+  String((Object.values(properties) as Json[]).find((property) => property.const !== undefined)?.const ?? "");
 
 export const optionsTable = (): string =>
   table(
