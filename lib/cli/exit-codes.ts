@@ -43,6 +43,8 @@ const BY_CODE: Readonly<Record<string, number>> = {
   VolumesTooSmall: EXIT.invalidInput,
   PriceUnknown: EXIT.invalidInput,
   OverBudget: EXIT.overBudget,
+  OverMonthlyBudget: EXIT.overBudget,
+  NoCapacity: EXIT.noCapacity,
   EngineUnavailable: EXIT.noCapacity,
   MemoryTooSmall: EXIT.noCapacity,
 };
