@@ -33,7 +33,8 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         parser.error("--task is required")
     from .stage import execute
 
-    return execute(name, importlib.import_module(f"voxelburst.stages.{name}").run, task_uri)
+    run = version_matrix.checked(name, importlib.import_module(f"voxelburst.stages.{name}").run)
+    return execute(name, run, task_uri)
 
 
 def main(argv: list[str]) -> int:
@@ -43,9 +44,9 @@ def main(argv: list[str]) -> int:
         return 1
     name, rest = argv[0], argv[1:]
     try:
-        version_matrix.check_image(name)
         if name in STAGES:
             return _run_stage(name, rest)
+        version_matrix.check_image(name)
         return importlib.import_module(COMMANDS[name]).main(rest)
     except Exception as cause:
         error = errors.from_exception(cause)

@@ -11,9 +11,11 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from . import paths
 from .contract import frozen
 from .errors import StageError
 
@@ -70,6 +72,22 @@ def check_image(command: str) -> None:
         refuse(_too_old("python", _version(platform.python_version())))
     else:
         refuse(mismatches(installed()))
+
+
+def checked(stage_name: str, run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A stage's ``run(task, stage)`` behind the check: a refusal is then the stage's error, which the report
+    shows, and in a training job SageMaker's failure reason."""
+
+    def run_checked(task: Any, stage: Any) -> Any:
+        try:
+            check_image(stage_name)
+        except StageError as error:
+            if paths.in_training_job():
+                paths.write_failure(f"{error.code}: {error.message} What to do: {error.remedy}")
+            raise
+        return run(task, stage)
+
+    return run_checked
 
 
 def refuse(problems: Iterator[str]) -> None:

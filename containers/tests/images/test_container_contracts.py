@@ -22,11 +22,13 @@ from voxelburst.stages import preprocess
 # A rank that is gone is seen by its neighbours at once: their connections to it break. What remains is
 # torchrun ending its other ranks. On a machine under load that takes seconds.
 MAIN_ENDS_SECONDS = 90.0
+# Eight processes that each load PyTorch: half a minute on two idle cores, many minutes on busy ones.
+START_SECONDS = 900.0
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> SmallDataset:
-    made = SmallDataset(tmp_path_factory.mktemp("dataset"), batch=4, budget={"steps": 150})
+    made = SmallDataset(tmp_path_factory.mktemp("dataset"), batch=4, budget={"steps": 100})
     assert execute("preprocess", preprocess.run, made.preprocess_task()) == 0
     return made
 
@@ -181,24 +183,24 @@ def test_two_nodes_train_together_end_when_a_worker_is_killed_and_go_on_when_the
         return nodes
 
     main, other = start("first")
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + START_SECONDS
     while not list(checkpoints.glob("checkpoint-*.pt")):
         assert main.process.poll() is None and time.monotonic() < deadline, main.text() + other.text()
-        time.sleep(0.1)
-    assert (len(main.ranks()), len(other.ranks())) == (2, 2)
+        time.sleep(0.05)
+    worker, _ = other.ranks()
+    os.kill(worker, signal.SIGKILL)
     killed_at = time.monotonic()
-    os.kill(other.ranks()[0], signal.SIGKILL)
     assert main.process.wait(timeout=MAIN_ENDS_SECONDS) != 0
     assert other.process.wait(timeout=MAIN_ENDS_SECONDS) != 0
     assert time.monotonic() - killed_at < MAIN_ENDS_SECONDS
     assert not dataset.store.exists(f"runs/{RUN}/results/train-fold0-ddp.json")
 
     main, other = start("second")
-    assert main.process.wait(timeout=300) == 0, main.text()[-3000:]
+    assert main.process.wait(timeout=START_SECONDS) == 0, main.text()[-3000:]
     assert other.process.wait(timeout=60) == 0, other.text()[-3000:]
     result = dataset.result("train-fold0-ddp")
-    assert result["steps"] == 150
+    assert result["steps"] == 100
     assert result["resumedFromStep"] > 0
     assert any("gloo" in said for said in result["host"]["fallbacks"])
-    # The main node's first rank speaks for all of them.
-    assert not [d for d in container.documents(other.text()) if d.get("type") == "progress"]
+    # The main node's first rank speaks for all of them, once each has said that it begins.
+    assert not [said for said in container.documents(other.text()) if said.get("done", 0) > 0]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_dataset import RUN, SmallDataset
 
 from voxelburst import version_matrix
 from voxelburst.errors import StageError
@@ -155,14 +156,26 @@ def test_ingest_asks_for_no_gpu_software(monkeypatch: pytest.MonkeyPatch) -> Non
     version_matrix.check_image("ingest")
 
 
-def test_a_container_that_does_not_fit_ends_with_the_pair_before_it_reads_its_task(tmp_path: Path) -> None:
+def test_a_container_that_does_not_fit_leaves_the_pair_for_the_report_and_for_sagemaker(
+    tmp_path: Path,
+) -> None:
     # A DALI for another CUDA, as a wrong pin would bring it.
-    other = tmp_path / "nvidia_dali_cuda110-2.4.0.dist-info"
-    other.mkdir()
+    other = tmp_path / "packages" / "nvidia_dali_cuda110-1.11.0.dist-info"
+    other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: nvidia-dali-cuda110\nVersion: 1.11.0\n")
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{SOURCES}", "VOXELBURST_IMAGE": "gpu"}
+    dataset = SmallDataset(tmp_path)
+    base = tmp_path / "opt-ml"
+    (base / "input" / "config").mkdir(parents=True)
+    task = dataset.train_task("fp32")
+    (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps({"task": task}))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{other.parent}:{SOURCES}",
+        "VOXELBURST_IMAGE": "gpu",
+        "SAGEMAKER_BASE_DIR": str(base),
+    }
     end = subprocess.run(
-        [sys.executable, "-m", "voxelburst", "compile", "--task", "file:///nowhere"],
+        [sys.executable, "-m", "voxelburst", "train"],
         env=environment,
         capture_output=True,
         text=True,
@@ -170,6 +183,7 @@ def test_a_container_that_does_not_fit_ends_with_the_pair_before_it_reads_its_ta
         timeout=300,
     )
     assert end.returncode == 1, end.stderr
-    document = json.loads(end.stdout.splitlines()[-1])
+    document = dataset.store.read_json(f"runs/{RUN}/errors/train-fold0-fp32.json")
     assert document["code"] == "VersionMismatch"
     assert "DALI is 1.11.0" in document["message"]
+    assert (base / "output" / "failure").read_text().startswith("VersionMismatch: ")
