@@ -56,7 +56,8 @@ class Follower {
   private seen = 0;
   private readonly events: RunEvent[] = [];
   private readonly cases = new Map<string, number>();
-  private readonly streams = new Map<string, LogStream[]>();
+  /** Ids of jobs whose last line has been read. */
+  private readonly finished = new Set<string>();
 
   constructor(cloud: Cloud, run: CloudRun) {
     this.cloud = cloud;
@@ -72,13 +73,11 @@ class Follower {
       this.view.onHistory(event as HistoryEvent);
     }
     await this.countCases();
-    const jobs = jobsOf(this.events);
-    // What has ended has said its last line in an earlier look, or now.
-    for (const job of jobs) {
-      if (job.ended && this.streams.has(`${job.id} ended`)) continue;
+    for (const job of jobsOf(this.events)) {
+      if (this.finished.has(job.id)) continue;
       for (const stream of await this.streamsOf(job))
         for (const { text } of await this.cloud.logs.next(stream)) this.readLine(text);
-      if (job.ended) this.streams.set(`${job.id} ended`, []);
+      if (job.ended) this.finished.add(job.id);
     }
   }
 
