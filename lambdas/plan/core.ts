@@ -27,6 +27,7 @@ import { type EstimateInput, estimateOf, trainingSeconds } from "./estimate.ts";
 import { chooseFolds } from "./folds.ts";
 import { type PlanInputs, readInputs } from "./inputs.ts";
 import { preprocessMemoryGiB, volumeMemoryGiB } from "./memory.ts";
+import { clusterOf, jobSeconds, noRung, writeTransformLines } from "./rungs.ts";
 import { shardsFor, trainConcurrency } from "./shards.ts";
 import { type EngineWork, workOf } from "./work.ts";
 
@@ -68,7 +69,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     infer: recipe.infer,
     folds,
   };
-  const work = await workOf(request, parts, { training, test }, choices, machine, store);
+  const work = await workOf(request, parts, { training, test }, choices, machine, store, clusterOf(machine, recipe));
 
   const sizes = sizesOf(inputs, work.preprocessCases.length, machine);
   const estimateInput: EstimateInput = {
@@ -82,7 +83,8 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     recipe,
   };
   const estimate = estimateOf(estimateInput);
-  const refusal = choices.refusal ?? memoryRefusal ?? overBudget(recipe, estimate.usd);
+  const refusal = choices.refusal ?? memoryRefusal ?? noRung(recipe, machine) ?? overBudget(recipe, estimate.usd);
+  const seconds = jobSeconds(estimate, work, machine);
   const document: Plan = {
     schema: 1,
     runId: request.runId,
@@ -105,7 +107,13 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   parseOrThrow(planSchema, document, "plan.json", "PlanInvalid");
   await writeDocuments(request, document, work, { ...sizes, checkpointMinutes: recipe.train.checkpointMinutes }, store);
 
+  const transformed = work.trainings.flatMap(({ engines }) =>
+    engines.map((engine) => ({ taskId: engine.inferTaskId, shards: sizes.inferShards(engine) })),
+  );
+  await writeTransformLines(request, transformed, machine, store);
+
   const { runId } = request;
+  const { rungs, training: trainOn } = recipe.capacity;
   return {
     go: refusal === undefined,
     ...(refusal ? { refusal } : {}),
@@ -114,7 +122,10 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
       taskKey: keys.task(runId, "preprocess"),
       missing: work.missing.size,
       shards: sizes.preprocessShards,
+      ...(seconds.preprocess && { seconds: seconds.preprocess }),
     },
+    ...(rungs && { rungs }),
+    ...(trainOn && { trainOn }),
     trainConcurrency: estimateInput.trainConcurrency,
     trainings: work.trainings.map(
       (item): Training => ({
@@ -122,6 +133,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
         fold: item.fold.name,
         strategy: item.strategy,
         gpus: item.gpus,
+        ...(item.nodes > 1 && { nodes: item.nodes }),
         taskKey: keys.task(runId, item.taskId),
         trainHash: item.hash,
         trained: item.trained,
@@ -131,8 +143,10 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
           engine: engine.engine,
           compileTaskKey: keys.task(runId, engine.compileTaskId),
           compiled: engine.compiled,
+          ...(seconds.compile && { compileSeconds: seconds.compile }),
           inferTaskKey: keys.task(runId, engine.inferTaskId),
           inferShards: sizes.inferShards(engine),
+          ...(seconds.infer && { inferSeconds: seconds.infer }),
         })),
       }),
     ),

@@ -19,6 +19,7 @@ import {
 import { gpusOf } from "./choices.ts";
 import { compileHash, engineHash, inferHash, preprocessHash, trainHash } from "./hashes.ts";
 import { type IngestedCase, inBatches } from "./inputs.ts";
+import { nodesOf } from "./rungs.ts";
 
 export interface EngineWork {
   name: string;
@@ -39,6 +40,7 @@ export interface TrainingWork {
   fold: Fold;
   strategy: Strategy;
   gpus: number;
+  nodes: number;
   hash: string;
   outputPrefix: string;
   trained: boolean;
@@ -79,6 +81,8 @@ export async function workOf(
   choices: { strategies: readonly Strategy[]; engines: readonly EngineName[] },
   machine: Machine,
   store: ObjectStore,
+  /** What ddp may have of it and of more like it. */
+  cluster: Machine = machine,
 ): Promise<Work> {
   const exists = (key: string) => store.exists(under(request.artefactsUri, key));
   // Only what the chosen folds use is made into arrays.
@@ -97,7 +101,7 @@ export async function workOf(
   const trainings: TrainingWork[] = [];
   for (const fold of plan.folds)
     for (const strategy of choices.strategies) {
-      const gpus = gpusOf(strategy, plan.batch, machine);
+      const { gpus, nodes } = nodesOf(gpusOf(strategy, plan.batch, cluster), machine);
       const hashes = (part: "train" | "validation") => fold[part].map((id) => arrays.get(id)!);
       const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine });
       const outputPrefix = keys.output("train", hash);
@@ -107,6 +111,7 @@ export async function workOf(
         fold,
         strategy,
         gpus,
+        nodes,
         hash,
         outputPrefix,
         trained: await exists(keys.outputResult(outputPrefix)),

@@ -2,7 +2,7 @@
 import type { CaseScores, ErrorDocument, Report, ReportInput, ReportRow } from "../../lib/contracts/index.ts";
 import { keys } from "../../lib/contracts/index.ts";
 import { type ScoreSummary, summarise } from "./dice.ts";
-import { type Failures, failuresOf } from "./failures.ts";
+import { datasetKeyOf, type Failures, failuresOf, withoutPaths } from "./failures.ts";
 import { jobsOf, type RunFacts } from "./gather.ts";
 import { coveredSeconds, hull, intervalOf, originMs } from "./merge.ts";
 import type { ReportPorts } from "./ports.ts";
@@ -73,6 +73,7 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
     quarantine: facts.quarantine,
     warnings: warningsOf(facts, failures, scored),
     errors: failures.errors,
+    falls: (input.falls ?? []).map((fall) => ({ ...fall, reason: withoutPaths(fall.reason, datasetKeyOf(request)) })),
     stages,
     usd: stages.reduce((sum, stage) => sum + stage.usd, 0),
     equivalentUsd: stages.reduce((sum, stage) => sum + stage.equivalentUsd, 0),

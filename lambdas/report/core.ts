@@ -13,6 +13,7 @@ import { renderCsv } from "./csv.ts";
 import { gather } from "./gather.ts";
 import { dice, duration, significant, usd } from "./html/format.ts";
 import { renderHtml } from "./html/page.ts";
+import { compareNights, isNightly, nightOf, nightsBefore, regressionSentences, withComparison } from "./nightly.ts";
 import { picturesOf } from "./pictures.ts";
 import type { ReportPorts } from "./ports.ts";
 
@@ -27,7 +28,8 @@ export type { ReportPorts, ReportPrices } from "./ports.ts";
 export async function report(input: ReportInput, ports: ReportPorts): Promise<ReportOutput> {
   const { runId, artefactsUri } = input.request;
   const facts = await gather(input, ports.store);
-  const document = parseOrThrow(reportSchema, assemble(input, facts, ports), "report.json", "ReportInvalid");
+  const assembled = await withNight(input, assemble(input, facts, ports), ports);
+  const document = parseOrThrow(reportSchema, assembled, "report.json", "ReportInvalid");
   const pictures = await picturesOf(document, ports.store, artefactsUri);
 
   const reportKey = keys.report(runId, "report.json");
@@ -42,12 +44,30 @@ export async function report(input: ReportInput, ports: ReportPorts): Promise<Re
   return {
     status: document.status,
     error: document.status === "succeeded" ? "" : (document.errors[0]?.code ?? "RunFailed"),
-    message: sentence(document),
+    message: [sentence(document), ...regressionsOf(document)].join(" "),
     reportKey,
     htmlKey,
     csvKey,
   };
 }
+
+/** Of a run that the schedule started: compares it with the nights before, remembers it and emits its metrics. */
+async function withNight({ request }: ReportInput, document: Report, ports: ReportPorts): Promise<Report> {
+  if (!isNightly(request)) return document;
+  const tonight = nightOf(request, document.rows);
+  const comparison = compareNights(tonight, await nightsBefore(request, ports.store));
+  // Under the night's own name: a report that is made again replaces it.
+  await ports.store.put(
+    under(request.artefactsUri, keys.night(request.dataset, request.night)),
+    `${JSON.stringify(tonight, null, 1)}\n`,
+    { contentType: "application/json" },
+  );
+  ports.onNight?.(comparison);
+  return withComparison(document, comparison);
+}
+
+const regressionsOf = ({ nightly }: Report): string[] =>
+  nightly ? regressionSentences(nightly).map((one) => `Regression: ${one}`) : [];
 
 /** One sentence for the notification and the terminal. */
 function sentence(document: Report): string {

@@ -19,6 +19,10 @@ export interface Failures {
 const URI_OR_PATH =
   /\b[a-z][a-z0-9+.-]*:\/\/[^\s"'<>]+|(?<![\w<./])(?:\/[^\s"'<>/:]+){2,}\/?|\b[A-Za-z]:\\[^\s"'<>]+/gi;
 
+/** The key of a run's dataset in its bucket, or its path below the root. */
+export const datasetKeyOf = ({ datasetUri }: Pick<ReportInput["request"], "datasetUri">): string =>
+  datasetUri.replace(/^[a-z0-9]+:\/\/[^/]*\//, "");
+
 /** Free text without URIs, absolute paths and what lies below the dataset's prefix. */
 export function withoutPaths(text: string, datasetKey: string): string {
   return text
@@ -136,7 +140,7 @@ function expectations(input: ReportInput, facts: RunFacts): ErrorDocument[] {
 
 /** Every error once, in the order of the stages. */
 export function failuresOf(input: ReportInput, facts: RunFacts): Failures {
-  const datasetKey = input.request.datasetUri.replace(/^[a-z0-9]+:\/\/[^/]*\//, "");
+  const datasetKey = datasetKeyOf(input.request);
   const nameOfJob = ({ taskId, index }: { taskId: string; index?: number }) =>
     index === undefined ? taskId : `${taskId}.${index}`;
   const finished = new Set(facts.jobs.map(nameOfJob));

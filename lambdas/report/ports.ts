@@ -1,5 +1,13 @@
 // What the report needs from the outside: the handler gives it AWS, lib/local gives it this machine.
-import type { Clock, Estimate, Host, Machine, ObjectStore, StageName } from "../../lib/contracts/index.ts";
+import type {
+  Clock,
+  Estimate,
+  Host,
+  Machine,
+  NightlyComparison,
+  ObjectStore,
+  StageName,
+} from "../../lib/contracts/index.ts";
 
 /** What an hour costs. */
 export interface ReportPrices {
@@ -17,6 +25,8 @@ export interface ReportPorts {
   machine?: Pick<Machine, "where" | "gpus">;
   /** Actual prices; not asked on one machine, where a run costs nothing. @default - the plan's named price */
   prices?: ReportPrices;
+  /** Told how a nightly benchmark compares with the nights before. @default - nobody is told */
+  onNight?(comparison: NightlyComparison): void;
 }
 
 /** The named, dated price of a plan's estimate. */

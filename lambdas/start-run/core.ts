@@ -2,12 +2,14 @@
 import {
   type Dataset,
   hashOf,
+  type IngestCase,
   type IngestTask,
   keys,
   type ObjectInfo,
   type ObjectStore,
   parseJson,
   type Recipe,
+  type ReserveOutput,
   type RunRequest,
   readJson,
   runRequest,
@@ -44,6 +46,10 @@ export interface StartRunPorts {
   pseudonymKey: string | Uint8Array;
   /** Array children of ingest for so many cases, at least 2. */
   ingestShards(cases: number): number;
+  /** Seconds at which the service stops a child of so many that share the cases. @default - no service does */
+  ingestSeconds?(cases: readonly IngestCase[], shards: number): number;
+  /** Holds what ingest can cost at most, before anything starts. @default - nothing costs */
+  holdIngest?(request: RunRequest): Promise<ReserveOutput>;
 }
 
 export interface StartRunInput {
@@ -54,6 +60,8 @@ export interface StartRunInput {
   quarantineUri: string;
   /** bench and the schedule: the same content is another run. */
   nonce?: string;
+  /** Of the nightly benchmark: when it was to start. */
+  night?: string;
   /** In place of recipe.yaml beside the manifest. */
   recipe?: { name: string; text: string };
   /** Assignments that win over the recipe: "train.minutes=10". */
@@ -153,7 +161,11 @@ export async function startRun(input: StartRunInput, ports: StartRunPorts): Prom
 
 const MOST_ATTEMPTS = 9999;
 
-/** startRun behind the examination, for a caller that shows it first. */
+/**
+ * startRun behind the examination, for a caller that shows it first.
+ *
+ * @throws VoxelburstError OverBudget, OverMonthlyBudget or TooManyAttempts
+ */
 export async function beginRun(examined: Examination, ports: StartRunPorts): Promise<StartedRun> {
   for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
     const wanted = requestOf(examined, attempt, ports);
@@ -168,6 +180,7 @@ export async function beginRun(examined: Examination, ports: StartRunPorts): Pro
       continue;
     }
     const request = existing ?? (await writeRun(examined, wanted, ports));
+    await holdOrRefuse(request, ports);
     await ports.executions.start(request);
     return { request, outcome: "started" };
   }
@@ -178,25 +191,36 @@ export async function beginRun(examined: Examination, ports: StartRunPorts): Pro
   );
 }
 
+/** @throws VoxelburstError OverBudget or OverMonthlyBudget with the estimate; the next delivery asks again */
+async function holdOrRefuse(request: RunRequest, ports: StartRunPorts): Promise<void> {
+  const answer = await ports.holdIngest?.(request);
+  if (!answer || answer.granted) return;
+  const { code, message, remedy } = answer.reason!;
+  throw new VoxelburstError(code, message, remedy, { stage: "ingest" });
+}
+
 async function existingRequest(runId: string, artefactsUri: string, store: ObjectStore) {
   const uri = under(artefactsUri, keys.request(runId));
   return (await store.exists(uri)) ? readJson(store, uri, runRequest) : undefined;
 }
 
 function requestOf(examined: Examination, attempt: number, ports: StartRunPorts): RunRequest {
-  const { input, identity } = examined;
+  const { input, identity, cases } = examined;
+  const ingestShards = Math.max(2, ports.ingestShards(cases.length));
   return {
     schema: 1,
     runId: `${input.dataset}-${identity.slice(0, 12)}-${attempt}`,
     identity,
     attempt,
     ...(input.nonce === undefined ? {} : { nonce: input.nonce }),
+    ...(input.night === undefined ? {} : { night: input.night }),
     version: ports.version,
     dataset: input.dataset,
     datasetUri: input.datasetUri,
     artefactsUri: input.artefactsUri,
     quarantineUri: input.quarantineUri,
-    ingestShards: Math.max(2, ports.ingestShards(examined.cases.length)),
+    ingestShards,
+    ...(ports.ingestSeconds ? { ingestSeconds: ports.ingestSeconds(cases, ingestShards) } : {}),
   };
 }
 

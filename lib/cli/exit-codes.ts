@@ -20,6 +20,10 @@ const BY_CODE: Readonly<Record<string, number>> = {
   ManifestExists: EXIT.usage,
   NothingToCompare: EXIT.usage,
   ModelMissing: EXIT.usage,
+  DeploymentInvalid: EXIT.usage,
+  NotDeployed: EXIT.usage,
+  AwsCredentialsMissing: EXIT.usage,
+  AwsRegionMissing: EXIT.usage,
   // The dataset, its splits, its recipe, or what they ask for together.
   DatasetMissing: EXIT.invalidInput,
   DatasetInvalid: EXIT.invalidInput,
@@ -40,6 +44,8 @@ const BY_CODE: Readonly<Record<string, number>> = {
   VolumesTooSmall: EXIT.invalidInput,
   PriceUnknown: EXIT.invalidInput,
   OverBudget: EXIT.overBudget,
+  OverMonthlyBudget: EXIT.overBudget,
+  NoCapacity: EXIT.noCapacity,
   EngineUnavailable: EXIT.noCapacity,
   MemoryTooSmall: EXIT.noCapacity,
 };

@@ -1,5 +1,5 @@
 // The command line: parses arguments, runs one command, and turns its errors into a sentence and an exit code.
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { VoxelburstError } from "../contracts/index.ts";
 import { diskError } from "../local/disk-error.ts";
 import { FAULTS } from "../local/faults.ts";
@@ -7,7 +7,10 @@ import { softwareVersion } from "../local/software-version.ts";
 import { Workbench } from "../local/workbench.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
 import { bench } from "./commands/bench.ts";
+import { cancel } from "./commands/cancel.ts";
+import { cost } from "./commands/cost.ts";
 import { demo } from "./commands/demo.ts";
+import { type DeployOptions, deploy, destroy, diff } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
 import { init } from "./commands/init.ts";
 import { logs } from "./commands/logs.ts";
@@ -21,6 +24,7 @@ import { validate } from "./commands/validate.ts";
 import { watch } from "./commands/watch.ts";
 import { EXIT, exitCodeOfError } from "./exit-codes.ts";
 import { note } from "./messages.ts";
+import { onAws } from "./on-aws.ts";
 import { Renderer } from "./renderer.ts";
 
 type Work = (context: CommandContext) => Promise<CommandResult>;
@@ -77,6 +81,13 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
         [],
       );
 
+  const onEither = (command: Command) =>
+    command.addOption(
+      new Option("--on <where>", "this machine, or the deployment in the AWS account of the profile and region")
+        .choices(["local", "aws"])
+        .default("local"),
+    );
+
   add("init <folder>", "pair images with labels; write dataset.json and a commented recipe.yaml")
     .option("--force", "write over a dataset.json that is there")
     .action((folder, options, command) => perform((context) => init(context, folder, options), command));
@@ -86,7 +97,7 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
   withRecipe(add("plan <dataset>", "ingest and plan; print the plan and its estimate")).action(
     (dataset, options, command) => perform((context) => plan(context, dataset, options), command),
   );
-  withRecipe(add("run <dataset>", "train, compile, infer and report"))
+  onEither(withRecipe(add("run <dataset>", "train, compile, infer and report")))
     .option("--again", "even if this very content has succeeded: nothing that is timed is skipped")
     .option(
       "--inject <fault@stage:count>",
@@ -94,28 +105,68 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
       collect,
       [],
     )
-    .action((dataset, options, command) => perform((context) => run(context, dataset, options), command));
+    .action((dataset, options, command) =>
+      perform(
+        (context) =>
+          options.on === "aws"
+            ? onAws(async () => (await import("./commands/aws/run.ts")).run(context, dataset, options))
+            : run(context, dataset, options),
+        command,
+      ),
+    );
   add("predict <model> <images...>", "segment new images with a model folder")
     .requiredOption("--out <folder>", "where the masks go")
     .option("--engine <name>", "of the model folder; default: the one that it was compiled for")
     .action((model, images, options, command) =>
       perform((context) => predict(context, model, images, options), command),
     );
-  add("watch [run]", "follow a run; default: the latest").action((wanted, _options, command) =>
-    perform((context) => watch(context, wanted), command),
+  onEither(add("watch [run]", "follow a run; default: the latest")).action((wanted, { on }, command) =>
+    perform(
+      (context) =>
+        on === "aws"
+          ? onAws(async () => (await import("./commands/aws/watch.ts")).watch(context, wanted))
+          : watch(context, wanted),
+      command,
+    ),
   );
   add("resume [run]", "go on with a run that was killed, cancelled or failed; default: the latest").action(
     (wanted, _options, command) => perform((context) => resume(context, wanted), command),
   );
-  add("ps", "list the runs").action((_options, command) => perform(ps, command));
-  add("logs [run] [stage]", "what the processes of a run have said").action((wanted, stage, _options, command) =>
-    perform((context) => logs(context, wanted, stage), command),
+  onEither(add("ps", "list the runs")).action(({ on }, command) =>
+    perform(
+      (context) => (on === "aws" ? onAws(async () => (await import("./commands/aws/ps.ts")).ps(context)) : ps(context)),
+      command,
+    ),
   );
-  add("report [run]", "the table of a run and the path of its report; default: the latest")
+  onEither(add("logs [run] [stage]", "what the processes of a run have said")).action(
+    (wanted, stage, { on }, command) =>
+      perform(
+        (context) =>
+          on === "aws"
+            ? onAws(async () => (await import("./commands/aws/logs.ts")).logs(context, wanted, stage))
+            : logs(context, wanted, stage),
+        command,
+      ),
+  );
+  onEither(add("report [run]", "the table of a run and the path of its report; default: the latest"))
     .option("--open", "open the report in a browser")
-    .action((wanted, options, command) => perform((context) => report(context, wanted, options), command));
-  add("doctor", "check whether this machine can run the workflow").action((_options, command) =>
-    perform(doctor, command),
+    .action((wanted, options, command) =>
+      perform(
+        (context) =>
+          options.on === "aws"
+            ? onAws(async () => (await import("./commands/aws/report.ts")).report(context, wanted))
+            : report(context, wanted, options),
+        command,
+      ),
+    );
+  onEither(add("cost [run]", "what a run cost, or would have; default: the latest")).action((wanted, { on }, command) =>
+    perform(
+      (context) =>
+        on === "aws"
+          ? onAws(async () => (await import("./commands/aws/cost.ts")).cost(context, wanted))
+          : cost(context, wanted),
+      command,
+    ),
   );
   withRecipe(add("bench [dataset]", "time the ladder: on phantoms step by step, on a dataset with whole trainings"))
     .option("--strategies <names>", "default: fp32,amp,dali,fused")
@@ -143,6 +194,40 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
     .option("--priced-as <type>", "instance type that dollars are of", "p5.4xlarge")
     .option("--out <file>", "default: in .voxelburst/bench")
     .action((dataset, options, command) => perform((context) => bench(context, dataset, options), command));
+  onEither(add("cancel <run>", "end a run and whatever of it still runs")).action((wanted, { on }, command) =>
+    perform(
+      (context) =>
+        on === "aws"
+          ? onAws(async () => (await import("./commands/aws/cancel.ts")).cancel(context, wanted))
+          : cancel(context, wanted),
+      command,
+    ),
+  );
+  onEither(add("doctor", "check whether this machine, or this account, can run the workflow"))
+    .option("--config <file>", "of the deployment; default: `voxelburst` in cdk.json")
+    .action((options, command) =>
+      perform(
+        (context) =>
+          options.on === "aws"
+            ? onAws(async () => (await import("./commands/aws/doctor.ts")).doctor(context, options))
+            : doctor(context),
+        command,
+      ),
+    );
+  const withStacks = (command: Command) =>
+    command.option("--config <file>", "of the deployment; default: `voxelburst` in cdk.json");
+  const onStacks =
+    (work: (context: CommandContext, options: DeployOptions) => Promise<CommandResult>) =>
+    (options: DeployOptions, command: Command) =>
+      perform((context) => onAws(() => work(context, options)), command);
+  withStacks(add("deploy", "make the stacks in the AWS account of the profile and region"))
+    .option("--yes", "do not ask about changes of permissions")
+    .action(onStacks(deploy));
+  withStacks(add("diff", "what deploy would change")).action(onStacks(diff));
+  withStacks(add("destroy", "remove the stacks, and list what still bills"))
+    .option("--verify", "remove nothing: list what would still bill without the stacks")
+    .option("--yes", "do not ask")
+    .action(onStacks(destroy));
   withRecipe(add("demo", "generate phantoms and run the whole workflow on them"))
     .option("--seed <number>", "of the phantoms", "1")
     .option("--out <folder>", "where the phantoms go; default: in .voxelburst")

@@ -115,6 +115,10 @@ export function emitReport(report: Report, result: RunResult, emit: Emit): void 
         `skipped, as it existed: ${skipped.map((stage) => `${stage.stage} ${stage.skipped} of ${stage.skipped + stage.done}`).join(", ")}`,
       ),
     );
+  for (const { taskId, rung, reason, next } of report.falls)
+    emit(
+      note("RungLeft", `${taskId}: ${rung} had no machine (${reason}); ${next ? `then ${next}` : "no rung was left"}`),
+    );
   for (const entry of report.quarantine)
     emit(note("Quarantined", `in quarantine: ${entry.caseId}: ${entry.code}: ${entry.message}`));
   for (const one of report.warnings) emit(warning(one.code, `${one.caseId ? `${one.caseId}: ` : ""}${one.message}`));

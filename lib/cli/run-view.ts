@@ -132,25 +132,41 @@ export class RunView {
   }
 }
 
+/** Where SubmitJob has a container's command: by its job definition's form. */
+interface Overrides {
+  ContainerOverrides?: { Command?: string[] };
+  EcsPropertiesOverride?: { TaskProperties?: { Containers?: { Command?: string[] }[] }[] };
+}
+
+const commandOf = ({ ContainerOverrides, EcsPropertiesOverride }: Overrides): string[] | undefined =>
+  EcsPropertiesOverride?.TaskProperties?.[0]?.Containers?.[0]?.Command ?? ContainerOverrides?.Command;
+
 /** The task that a TaskScheduled event starts; undefined for what is no stage, such as a notification. */
 function taskScheduled(event: HistoryEvent, startedMs: number): Task | undefined {
   const details = event.taskScheduledEventDetails;
   if (!details) return undefined;
-  const parameters = JSON.parse(details.parameters) as {
-    ContainerOverrides?: { Command?: string[] };
+  const parameters = JSON.parse(details.parameters) as Overrides & {
+    NodeOverrides?: { NodePropertyOverrides?: Overrides[] };
     ArrayProperties?: { Size?: number };
     HyperParameters?: { task?: string };
+    TransformInput?: { DataSource?: { S3DataSource?: { S3Uri?: string } } };
     FunctionName?: string;
   };
-  const command = parameters.ContainerOverrides?.Command;
-  const uri = command?.at(-1) ?? parameters.HyperParameters?.task;
+  const command = commandOf(parameters.NodeOverrides?.NodePropertyOverrides?.[0] ?? parameters);
+  const lines = parameters.TransformInput?.DataSource?.S3DataSource?.S3Uri;
+  const uri = command?.at(-1) ?? parameters.HyperParameters?.task ?? lines;
   const called = parameters.FunctionName?.toLowerCase();
   const name =
-    command?.[0] ?? (parameters.HyperParameters ? "train" : ["plan", "report"].find((verb) => called?.includes(verb)));
+    command?.[0] ??
+    (parameters.HyperParameters
+      ? "train"
+      : lines
+        ? "infer"
+        : ["plan", "report"].find((verb) => called?.includes(verb)));
   const stage = stageName.safeParse(name);
   if (!stage.success) return undefined;
   return {
-    taskId: /\/tasks\/([^/]+)\.json$/.exec(uri ?? "")?.[1] ?? stage.data,
+    taskId: /\/tasks\/([^/]+)\.(?:json|lines\/)$/.exec(uri ?? "")?.[1] ?? stage.data,
     stage: stage.data,
     ...(parameters.ArrayProperties?.Size === undefined ? {} : { children: parameters.ArrayProperties.Size }),
     startedMs,

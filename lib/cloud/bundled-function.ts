@@ -7,10 +7,12 @@ import { NodejsFunction, OutputFormat } from "aws-cdk-lib/aws-lambda-nodejs";
 import * as logs from "aws-cdk-lib/aws-logs";
 import type * as sqs from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
+import { acknowledge } from "./acknowledge.ts";
+import { BUNDLE, type LambdaVerb, lambdaEntry } from "./lambda-bundle.ts";
 
 export interface BundledFunctionProps {
   /** The folder below lambdas/. */
-  readonly verb: "start-run" | "plan" | "report";
+  readonly verb: LambdaVerb;
   readonly description: string;
   readonly timeoutSeconds: number;
   readonly memoryMiB: number;
@@ -22,8 +24,6 @@ export interface BundledFunctionProps {
   /** @default - Lambda's own key */
   readonly environmentEncryption?: kms.IKey;
 }
-
-const root = new URL("../../", import.meta.url).pathname;
 
 export class BundledFunction extends NodejsFunction {
   constructor(scope: Construct, id: string, props: BundledFunctionProps) {
@@ -40,9 +40,9 @@ export class BundledFunction extends NodejsFunction {
     super(scope, id, {
       role,
       logGroup,
-      entry: `${root}lambdas/${props.verb}/handler.ts`,
-      projectRoot: root,
-      depsLockFilePath: `${root}package-lock.json`,
+      entry: lambdaEntry(props.verb),
+      projectRoot: BUNDLE.root,
+      depsLockFilePath: `${BUNDLE.root}package-lock.json`,
       handler: "handler",
       runtime: lambda.Runtime.NODEJS_24_X,
       architecture: lambda.Architecture.ARM_64,
@@ -55,16 +55,23 @@ export class BundledFunction extends NodejsFunction {
       loggingFormat: lambda.LoggingFormat.JSON,
       bundling: {
         format: OutputFormat.ESM,
-        target: "node24",
+        target: BUNDLE.target,
         minify: true,
         sourceMap: true,
         sourcesContent: false,
         // The versions of package-lock.json, not those that the runtime happens to have.
         bundleAwsSDK: true,
-        mainFields: ["module", "main"],
-        // Some dependencies are CommonJS inside and ask for node's modules by require.
-        banner: "import { createRequire } from 'module';const require = createRequire(import.meta.url);",
+        mainFields: BUNDLE.mainFields,
+        banner: BUNDLE.banner,
       },
     });
+    acknowledge(this, {
+      "HIPAA.Security-LambdaConcurrency":
+        "a reservation is taken from the account's limit, of 10 in a new account, and refuses to deploy there",
+      "HIPAA.Security-LambdaInsideVPC":
+        "it calls AWS's APIs alone; inside the VPC each of them would need an endpoint that bills by the hour",
+    });
+    if (!props.deadLetterQueue)
+      acknowledge(this, { "HIPAA.Security-LambdaDLQ": "its caller waits for the answer and handles the failure" });
   }
 }

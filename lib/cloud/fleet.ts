@@ -5,18 +5,30 @@ import * as batch from "aws-cdk-lib/aws-batch";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import { Construct } from "constructs";
-import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
-import type { GpuInstanceType } from "./instance-types.ts";
-import { type Network, SUBNET_ADDRESSES } from "./network.ts";
+import type { GpuInstanceType } from "../contracts/instance-types.ts";
+import { acknowledge } from "./acknowledge.ts";
+import type { Network } from "./network.ts";
+
+/** How instances are bought. A reservation's id is a Capacity Reservation's or a Capacity Block's. */
+export type Purchase =
+  | { readonly kind: "on-demand" }
+  /** Not for several nodes in one job: Batch does not offer it. */
+  | { readonly kind: "spot" }
+  | {
+      readonly kind: "reservation";
+      readonly id: string;
+      readonly isCapacityBlock: boolean;
+      readonly placementGroup?: string;
+    };
 
 export interface FleetProps {
   readonly network: Network;
   /** Types (p5.4xlarge) or families (m6id), of which Batch picks what fits. */
   readonly instanceTypes: string[];
   readonly maxVcpus: number;
-  /** Spot instances. Not for several nodes in one job: Batch does not offer it.
-   * @default false */
-  readonly spot?: boolean;
+  readonly purchase: Purchase;
+  /** How long a job waits for an instance before it fails. */
+  readonly waitSeconds: number;
   /** The GPU type, when it is one: NVIDIA's image, and an EFA interface a card.
    * @default - a CPU fleet */
   readonly gpu?: GpuInstanceType;
@@ -31,7 +43,6 @@ export class Fleet extends Construct {
 
   constructor(scope: Construct, id: string, props: FleetProps) {
     super(scope, id);
-    this.checkAddresses(props);
     this.launchTemplate = this.renderLaunchTemplate(props);
     this.queue = new batch.JobQueue(this, "Queue", {
       computeEnvironments: [{ computeEnvironment: this.renderComputeEnvironment(props), order: 1 }],
@@ -44,16 +55,20 @@ export class Fleet extends Construct {
         reason,
         state: batch.JobStateTimeLimitActionsState.RUNNABLE,
         action: batch.JobStateTimeLimitActionsAction.CANCEL,
-        maxTime: Duration.seconds(CAPACITY_WAIT_SECONDS),
+        maxTime: Duration.seconds(props.waitSeconds),
       })),
     });
   }
 
-  private renderLaunchTemplate({ gpu, network }: FleetProps): ec2.LaunchTemplate {
-    const script = ec2.UserData.custom(readFileSync(new URL("mount-scratch.sh", import.meta.url), "utf8"));
-    // Batch adds a part of its own, so the user data has to be MIME multipart.
+  private renderLaunchTemplate({ gpu, network, purchase }: FleetProps): ec2.LaunchTemplate {
+    // Batch adds a part of its own, so the user data has to be MIME multipart. Plain, as in Batch's own examples.
     const userData = new ec2.MultipartUserData();
-    userData.addPart(ec2.MultipartBody.fromUserData(script, 'text/x-shellscript; charset="us-ascii"'));
+    userData.addPart(
+      ec2.MultipartBody.fromRawBody({
+        contentType: 'text/x-shellscript; charset="us-ascii"',
+        body: readFileSync(new URL("mount-scratch.sh", import.meta.url), "ascii"),
+      }),
+    );
     const template = new ec2.LaunchTemplate(this, "LaunchTemplate", {
       userData,
       requireImdsv2: true,
@@ -70,22 +85,25 @@ export class Fleet extends Construct {
         },
       ],
     });
-    if (gpu && gpu.efaCards > 0) {
-      const resource = template.node.defaultChild as ec2.CfnLaunchTemplate;
-      resource.addPropertyOverride("LaunchTemplateData.NetworkInterfaces", efaInterfaces(gpu, network.jobs));
+    const resource = template.node.defaultChild as ec2.CfnLaunchTemplate;
+    const add = (name: string, value: object) => resource.addPropertyOverride(`LaunchTemplateData.${name}`, value);
+    if (gpu && gpu.efaCards > 0) add("NetworkInterfaces", efaInterfaces(gpu, network.jobs));
+    if (purchase.kind === "reservation") {
+      add("CapacityReservationSpecification", { CapacityReservationTarget: { CapacityReservationId: purchase.id } });
+      // As AWS's own Batch templates for p5 and p6 in a Capacity Block have it.
+      if (purchase.isCapacityBlock) add("InstanceMarketOptions", { MarketType: "capacity-block" });
     }
     return template;
   }
 
   private renderComputeEnvironment(props: FleetProps): batch.ManagedEc2EcsComputeEnvironment {
-    const { network, gpu, spot = false } = props;
-    const isCluster = gpu !== undefined && gpu.efaCards > 0;
+    const { network, gpu, purchase } = props;
+    const spot = purchase.kind === "spot";
+    // Jobs of several nodes talk over EFA within one zone. Spot runs single nodes, and takes what any zone has.
+    const isCluster = gpu !== undefined && gpu.efaCards > 0 && !spot;
     const environment = new batch.ManagedEc2EcsComputeEnvironment(this, "ComputeEnvironment", {
       vpc: network.vpc,
-      // A cluster placement group is in one zone, and so are its instances.
-      vpcSubnets: isCluster
-        ? { subnets: network.vpc.isolatedSubnets.slice(0, 1) }
-        : { subnets: network.vpc.isolatedSubnets },
+      vpcSubnets: { subnets: isCluster ? network.subnets.slice(0, 1) : network.subnets },
       securityGroups: [network.jobs],
       images: [
         {
@@ -101,9 +119,7 @@ export class Fleet extends Construct {
         ? batch.AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED
         : batch.AllocationStrategy.BEST_FIT_PROGRESSIVE,
       updateToLatestImageVersion: true,
-      ...(isCluster
-        ? { placementGroup: new ec2.PlacementGroup(this, "Together", { strategy: ec2.PlacementGroupStrategy.CLUSTER }) }
-        : {}),
+      ...this.renderPlacementGroup(isCluster, purchase),
     });
     const resource = environment.node.defaultChild as batch.CfnComputeEnvironment;
     // In place of CDK's "optimal", as CDK cannot read a type with a dash in its family, such as p6-b200.48xlarge.
@@ -115,22 +131,31 @@ export class Fleet extends Construct {
 
   /** What Batch's page "ECS instance role" asks for: the agent's managed policy. Jobs have roles of their own. */
   private renderInstanceRole(): iam.Role {
-    return new iam.Role(this, "InstanceRole", {
+    const agentPolicy = "service-role/AmazonEC2ContainerServiceforEC2Role";
+    const role = new iam.Role(this, "InstanceRole", {
       assumedBy: new iam.ServicePrincipal("ec2.amazonaws.com"),
-      managedPolicies: [iam.ManagedPolicy.fromAwsManagedPolicyName("service-role/AmazonEC2ContainerServiceforEC2Role")],
+      managedPolicies: [iam.ManagedPolicy.fromAwsManagedPolicyName(agentPolicy)],
     });
+    acknowledge(role, {
+      [`AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/${agentPolicy}]`]:
+        "what Batch's page asks of instances: AWS keeps it in step with the ECS agent that it puts on its image",
+    });
+    return role;
   }
 
-  /** `efa` costs an address a card, and a job of several nodes one more interface on its first card. */
-  private checkAddresses({ gpu, maxVcpus }: FleetProps): void {
-    if (!gpu) return;
-    const nodes = Math.floor(maxVcpus / gpu.vcpus);
-    const needed = nodes * (gpu.efaCards + 1);
-    if (needed > SUBNET_ADDRESSES)
-      throw new Error(
-        `${nodes} instances with ${gpu.efaCards} EFA cards need ${needed} addresses, the subnet has ${SUBNET_ADDRESSES}: ` +
-          `lower voxelburst.maxGpuInstances to ${Math.floor(SUBNET_ADDRESSES / (gpu.efaCards + 1))} or less.`,
-      );
+  /**
+   * A Capacity Block allows no placement group, and another reservation only the one that it was made in: an instance in
+   * any other does not match it.
+   */
+  private renderPlacementGroup(isCluster: boolean, purchase: Purchase): { placementGroup?: ec2.IPlacementGroup } {
+    if (purchase.kind === "reservation") {
+      const name = purchase.placementGroup;
+      return name ? { placementGroup: ec2.PlacementGroup.fromPlacementGroupName(this, "Together", name) } : {};
+    }
+    if (!isCluster) return {};
+    return {
+      placementGroup: new ec2.PlacementGroup(this, "Together", { strategy: ec2.PlacementGroupStrategy.CLUSTER }),
+    };
   }
 }
 

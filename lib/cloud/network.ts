@@ -2,14 +2,20 @@
 import { Stack } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
+import type * as s3 from "aws-cdk-lib/aws-s3";
 import { Construct } from "constructs";
+import type { Deployment } from "../contracts/deployment.ts";
 import type { Buckets } from "../stages/stage-context.ts";
+import { acknowledge } from "./acknowledge.ts";
 
 export interface NetworkProps {
   readonly buckets: Buckets;
+  readonly deployment: Deployment;
+  /** Where flow logs of a new network go. S3 delivers them to buckets with its own keys. */
+  readonly accessLogs: s3.IBucket;
 }
 
-/** What ECS instances, their agent and their containers call. S3, a gateway, costs nothing and is apart. */
+/** What ECS instances, their agent and their containers call. S3 and DynamoDB, gateways, cost nothing and are apart. */
 const INTERFACE_ENDPOINTS = {
   Ecs: ec2.InterfaceVpcEndpointAwsService.ECS,
   EcsAgent: ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
@@ -19,38 +25,79 @@ const INTERFACE_ENDPOINTS = {
   Logs: ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
 };
 
+/** Those of them that take a policy: with it, foreign credentials carry nothing out to another account. */
+const WITH_POLICY = ["EcrApi", "EcrDocker", "Logs"];
+
 /** A /20 has 4,096 addresses, of which AWS keeps five. */
 const SUBNET_MASK = 20;
-export const SUBNET_ADDRESSES = 2 ** (32 - SUBNET_MASK) - 5;
+const SUBNET_ADDRESSES = 2 ** (32 - SUBNET_MASK) - 5;
+/** Zones of a new network when none are named: two, so that Spot has somewhere else to go. */
+const ZONES = 2;
 
 export class Network extends Construct {
-  readonly vpc: ec2.Vpc;
+  readonly vpc: ec2.IVpc;
+  readonly subnets: ec2.ISubnet[];
+  /** Addresses that the first subnet has for nodes with EFA, and what an error calls the option behind it. */
+  readonly clusterAddresses: number;
   /** Of every job: all traffic among themselves, as EFA and NCCL need, and HTTPS to the endpoints. */
   readonly jobs: ec2.SecurityGroup;
 
   constructor(scope: Construct, id: string, props: NetworkProps) {
     super(scope, id);
-    this.vpc = new ec2.Vpc(this, "Vpc", {
-      maxAzs: 2,
+    const { vpc } = props.deployment;
+    this.vpc = vpc.use === "new" ? this.createVpc(vpc.cidr, props) : this.importVpc(vpc);
+    this.subnets = this.vpc.isolatedSubnets;
+    this.clusterAddresses = vpc.use === "new" ? SUBNET_ADDRESSES : vpc.subnets[0]!.addresses;
+    this.jobs = this.createJobsGroup();
+    if (vpc.use === "new" || vpc.createEndpoints) this.addEndpoints(props.buckets);
+  }
+
+  private createVpc(cidr: string, { deployment, accessLogs }: NetworkProps): ec2.Vpc {
+    const vpc = new ec2.Vpc(this, "Vpc", {
+      ipAddresses: ec2.IpAddresses.cidr(cidr),
+      ...(deployment.zones ? { availabilityZones: deployment.zones } : { maxAzs: ZONES }),
       natGateways: 0,
       createInternetGateway: false,
       restrictDefaultSecurityGroup: true,
       subnetConfiguration: [{ name: "Private", subnetType: ec2.SubnetType.PRIVATE_ISOLATED, cidrMask: SUBNET_MASK }],
     });
-    this.jobs = new ec2.SecurityGroup(this, "Jobs", {
+    vpc.addFlowLog("FlowLog", {
+      destination: ec2.FlowLogDestination.toS3(accessLogs, "flow-logs"),
+      trafficType: ec2.FlowLogTrafficType.ALL,
+    });
+    return vpc;
+  }
+
+  /** By attributes: a look-up would ask for credentials at synthesis. Its flow logs are its owner's. */
+  private importVpc({ vpcId, subnets }: Extract<Deployment["vpc"], { use: "existing" }>): ec2.IVpc {
+    return ec2.Vpc.fromVpcAttributes(this, "Vpc", {
+      vpcId,
+      availabilityZones: subnets.map(({ zone }) => zone),
+      isolatedSubnetIds: subnets.map(({ subnetId }) => subnetId),
+      isolatedSubnetRouteTableIds: subnets.map(({ routeTableId }) => routeTableId),
+    });
+  }
+
+  private createJobsGroup(): ec2.SecurityGroup {
+    const jobs = new ec2.SecurityGroup(this, "Jobs", {
       vpc: this.vpc,
       description: "Jobs of voxelburst: EFA among themselves, HTTPS to the endpoints",
       allowAllOutbound: false,
     });
-    this.jobs.addIngressRule(this.jobs, ec2.Port.allTraffic(), "EFA among the nodes");
-    this.jobs.addEgressRule(this.jobs, ec2.Port.allTraffic(), "EFA among the nodes");
+    jobs.addIngressRule(jobs, ec2.Port.allTraffic(), "EFA among the nodes");
+    jobs.addEgressRule(jobs, ec2.Port.allTraffic(), "EFA among the nodes");
     // S3's addresses are public ones, behind the gateway. The network has no other way to them, or to anyone.
-    this.jobs.addEgressRule(ec2.Peer.anyIpv4(), ec2.Port.tcp(443), "HTTPS to the endpoints and the S3 gateway");
-    this.addEndpoints(props.buckets);
+    jobs.addEgressRule(ec2.Peer.anyIpv4(), ec2.Port.tcp(443), "HTTPS to the endpoints and the S3 gateway");
+    acknowledge(jobs, {
+      "HIPAA.Security-EC2RestrictedCommonPorts":
+        "EFA asks for all traffic among the members of the group; nobody else is let in",
+    });
+    return jobs;
   }
 
   private addEndpoints(buckets: Buckets): void {
-    const s3 = this.vpc.addGatewayEndpoint("S3", { service: ec2.GatewayVpcEndpointAwsService.S3 });
+    const subnets = [{ subnets: this.subnets }];
+    const s3 = this.vpc.addGatewayEndpoint("S3", { service: ec2.GatewayVpcEndpointAwsService.S3, subnets });
     const { region, partition } = Stack.of(this);
     const own = Object.values(buckets).flatMap((bucket) => [bucket.bucketArn, bucket.arnForObjects("*")]);
     s3.addToPolicy(
@@ -79,7 +126,20 @@ export class Network extends Construct {
       allowAllOutbound: false,
     });
     endpoints.addIngressRule(this.jobs, ec2.Port.tcp(443), "HTTPS from the jobs");
-    for (const [name, service] of Object.entries(INTERFACE_ENDPOINTS))
-      this.vpc.addInterfaceEndpoint(name, { service, open: false, securityGroups: [endpoints] });
+    const ours = new iam.PolicyStatement({
+      principals: [new iam.AnyPrincipal()],
+      actions: ["*"],
+      resources: ["*"],
+      conditions: { StringEquals: { "aws:PrincipalAccount": Stack.of(this).account } },
+    });
+    for (const [name, service] of Object.entries(INTERFACE_ENDPOINTS)) {
+      const endpoint = this.vpc.addInterfaceEndpoint(name, {
+        service,
+        subnets: subnets[0]!,
+        open: false,
+        securityGroups: [endpoints],
+      });
+      if (WITH_POLICY.includes(name)) endpoint.addToPolicy(ours);
+    }
   }
 }

@@ -1,49 +1,57 @@
-// What a deployment may choose: the object `voxelburst` in cdk.json's context, or `-c voxelburst='{...}'`.
-import { PRICES } from "../contracts/prices.ts";
-import { GPU_INSTANCE_TYPES } from "./instance-types.ts";
+// Reads the deployment's configuration: the object `voxelburst` of cdk.json's context or the text behind
+// `-c voxelburst=`, or the file that `-c config=` names.
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type { App } from "aws-cdk-lib";
+import { type Deployment, deployment } from "../contracts/deployment.ts";
+import { VoxelburstError } from "../contracts/error.ts";
+import { parseOrThrow } from "../contracts/validate.ts";
 
-export interface Settings {
-  /** What preprocess, train, compile and infer run on.
-   * @default "p5.4xlarge" */
-  readonly gpuInstanceType: string;
-  /** Instances of that type at once, for Batch; SageMaker has its own quota.
-   * @default 4 */
-  readonly maxGpuInstances: number;
-  /** vCPUs of ingest at once.
-   * @default 128 */
-  readonly maxIngestVcpus: number;
+/** @throws VoxelburstError DeploymentInvalid: the option's path, what was got and what is allowed */
+export function readDeployment(app: App): Deployment {
+  const file: unknown = app.node.tryGetContext("config");
+  const given: unknown = app.node.tryGetContext("voxelburst");
+  if (file !== undefined && given !== undefined)
+    throw new VoxelburstError(
+      "DeploymentInvalid",
+      "The configuration is given twice: by -c config= and by `voxelburst` in cdk.json's context.",
+      "Leave one of them out.",
+    );
+  if (file !== undefined) return parseDeployment(readText(String(file)), path.basename(String(file)));
+  return parseDeployment(given ?? {}, "`voxelburst` in cdk.json");
 }
 
-const defaults: Settings = { gpuInstanceType: "p5.4xlarge", maxGpuInstances: 4, maxIngestVcpus: 128 };
-
-function refuse(field: string, got: unknown, allowed: string): never {
-  throw new Error(`voxelburst.${field} is ${JSON.stringify(got)}; allowed: ${allowed}. Correct it in cdk.json.`);
+/**
+ * @param given - an object, or its JSON
+ * @param what - how the configuration is called in an error
+ * @throws VoxelburstError DeploymentInvalid
+ */
+export function parseDeployment(given: unknown, what: string): Deployment {
+  return parseOrThrow(deployment, typeof given === "string" ? parse(given, what) : given, what, "DeploymentInvalid");
 }
 
-function parse(text: string): unknown {
+function readText(file: string): string {
   try {
-    return JSON.parse(text);
+    return readFileSync(file, "utf8");
   } catch (cause) {
-    throw new Error(`voxelburst is not JSON: ${(cause as Error).message}. Correct the text behind -c voxelburst=.`, {
-      cause,
-    });
+    throw new VoxelburstError(
+      "DeploymentInvalid",
+      `The configuration ${file} cannot be read: ${(cause as Error).message}.`,
+      "Name a file that exists behind -c config=.",
+      { got: file, cause },
+    );
   }
 }
 
-/** @throws Error that names the field, what was got and what is allowed */
-export function readSettings(given: unknown): Settings {
-  const object = typeof given === "string" ? parse(given) : (given ?? {});
-  if (object === null || typeof object !== "object" || Array.isArray(object))
-    throw new Error(`voxelburst is ${JSON.stringify(object)}; allowed: an object. Correct it in cdk.json.`);
-  for (const name of Object.keys(object))
-    if (!(name in defaults)) refuse(name, (object as Record<string, unknown>)[name], Object.keys(defaults).join(", "));
-  const settings = { ...defaults, ...object };
-  // plan estimates dollars, so that a type without a price would fail every run.
-  const priced = Object.keys(GPU_INSTANCE_TYPES).filter((type) => PRICES.some((price) => price.instanceType === type));
-  if (!priced.includes(settings.gpuInstanceType))
-    refuse("gpuInstanceType", settings.gpuInstanceType, priced.join(", "));
-  for (const name of ["maxGpuInstances", "maxIngestVcpus"] as const)
-    if (!Number.isInteger(settings[name]) || settings[name] < 1)
-      refuse(name, settings[name], "a whole number of at least 1");
-  return settings;
+function parse(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new VoxelburstError(
+      "DeploymentInvalid",
+      `${what} is not JSON: ${(cause as Error).message}.`,
+      `Correct ${what} and start again.`,
+      { cause },
+    );
+  }
 }

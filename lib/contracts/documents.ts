@@ -4,6 +4,7 @@ import { caseRecord, quarantineEntry } from "./case-record.ts";
 import { errorDocument } from "./error.ts";
 import { dataset, decathlonManifest, manifest, nnunetManifest } from "./manifest.ts";
 import { modelFolder } from "./model-folder.ts";
+import { night } from "./night.ts";
 import { plan, planOutput } from "./plan.ts";
 import { progressEvent } from "./progress.ts";
 import { recipe } from "./recipe.ts";
@@ -38,6 +39,7 @@ export const documents = {
   error: errorDocument,
   progress: progressEvent,
   "model-folder": modelFolder,
+  night,
   report,
   "report-input": reportInput,
   "report-output": reportOutput,

@@ -3,6 +3,7 @@
 // datasets/<name>/          the data bucket: what people upload
 // <stage>/<hash>/           the artefacts bucket: outputs by the hash of their inputs, shared by runs
 // runs/<runId>/             the artefacts bucket: what belongs to one run
+// nightly/<dataset>/        the artefacts bucket: what the nights of the benchmark measured
 import type { EngineName, StageName, Strategy } from "./primitives.ts";
 
 export const keys = {
@@ -30,6 +31,11 @@ export const keys = {
   /** Below the quarantine bucket: what ingest is given as its quarantineUri, so that it knows no run's name. */
   quarantine: (runId: string) => `${runId}/`,
   quarantineEntry: (runId: string, caseId: string) => `${runId}/${caseId}.json`,
+  /** A transform job's input: the cases of a shard in each object, a line each; and where SageMaker puts the answers. */
+  transformLines: (runId: string, taskId: string) => `runs/${runId}/tasks/${taskId}.lines/`,
+  transformShard: (runId: string, taskId: string, index: number) =>
+    `runs/${runId}/tasks/${taskId}.lines/${index}.jsonl`,
+  transformAnswers: (runId: string, taskId: string) => `runs/${runId}/infer/${taskId}.answers/`,
   scores: (runId: string, taskId: string, index: number) => `runs/${runId}/infer/${taskId}.${index}.scores.jsonl`,
   masks: (runId: string, name: string) => `runs/${runId}/masks/${name}/`,
   report: (runId: string, file: "report.json" | "report.html" | "report.csv") => `runs/${runId}/report/${file}`,
@@ -37,6 +43,10 @@ export const keys = {
   checkpoints: (hash: string) => `train/${hash}/checkpoints/`,
   /** Where SageMaker puts its own archive of /opt/ml/model; nothing of ours reads it. */
   trainingArchive: (runId: string) => `runs/${runId}/sagemaker/`,
+  /** Nights of the benchmark, in the order of their names. */
+  nights: (dataset: string) => `nightly/${dataset}/`,
+  night: (dataset: string, night: string) =>
+    `nightly/${dataset}/${new Date(night).toISOString().replaceAll(":", "")}.json`,
   /** A stage's result, beside its output: its existence is what makes the stage skippable. */
   outputResult: (prefix: string) => `${prefix}result.json`,
   caseRecord: (hash: string) => `ingest/${hash}/record.json`,

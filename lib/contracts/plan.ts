@@ -18,6 +18,7 @@ import {
   stageName,
   strategy,
 } from "./primitives.ts";
+import { rungKind } from "./rung.ts";
 
 export const normalisation = z.discriminatedUnion("scheme", [
   z.strictObject({
@@ -56,7 +57,8 @@ export const training = z.strictObject({
   name: z.string().describe("<fold>-<strategy>"),
   fold: foldName,
   strategy,
-  gpus: count,
+  gpus: count.describe("of all nodes together"),
+  nodes: z.int().min(1).optional().describe("instances of one job; absent: 1"),
   taskKey: objectKey,
   trainHash: sha256Hex,
   trained: z.boolean().describe("its result exists already: the stage is skipped"),
@@ -68,8 +70,10 @@ export const training = z.strictObject({
         engine,
         compileTaskKey: objectKey,
         compiled: z.boolean(),
+        compileSeconds: z.int().min(60).optional().describe("what the service is told to stop an attempt at"),
         inferTaskKey: objectKey,
         inferShards: z.int().min(2).max(10_000),
+        inferSeconds: z.int().min(60).optional().describe("of a child, what the service is told to stop an attempt at"),
       }),
     )
     .min(1),
@@ -136,7 +140,14 @@ export const planOutput = z.strictObject({
   go: z.boolean(),
   refusal: z.strictObject({ code: z.string(), message: z.string(), remedy: z.string() }).optional(),
   planKey: objectKey,
-  preprocess: z.strictObject({ taskKey: objectKey, missing: count, shards: z.int().min(2).max(10_000) }),
+  preprocess: z.strictObject({
+    taskKey: objectKey,
+    missing: count,
+    shards: z.int().min(2).max(10_000),
+    seconds: z.int().min(60).optional().describe("of a child, what the service is told to stop an attempt at"),
+  }),
+  rungs: z.array(rungKind).min(1).optional().describe("the recipe's, in its order; absent: the deployment's"),
+  trainOn: z.enum(["sagemaker", "batch"]).optional().describe("the recipe's choice; absent: the deployment's"),
   trainConcurrency: z.int().min(1),
   trainings: z.array(training),
 });

@@ -1,6 +1,7 @@
 // What a lambda's core needs from the outside; handlers give it AWS, lib/local gives it this machine.
 import type { z } from "zod";
 import { VoxelburstError } from "./error.ts";
+import type { RungKind } from "./rung.ts";
 import { parseOrThrow } from "./validate.ts";
 
 export interface ObjectInfo {
@@ -40,6 +41,12 @@ export interface Machine {
   convGflops?: number;
   /** AWS: what a GPU stage runs on. */
   instanceType?: string;
+  /** AWS: instances that one ddp training may have. @default 1 */
+  nodes?: number;
+  /** AWS: infer may be a SageMaker batch transform, whose input plan writes too. @default false */
+  transform?: boolean;
+  /** AWS: kinds of rungs that the deployment has. @default - every kind */
+  rungs?: readonly RungKind[];
   engines: readonly string[];
 }
 

@@ -12,6 +12,7 @@ import {
   spacingMmZyx,
   strategy,
 } from "./primitives.ts";
+import { rungKind } from "./rung.ts";
 
 /** A single value stands for a list of one. */
 const listOf = <T extends z.ZodType>(item: T) => z.union([item.transform((x) => [x]), z.array(item).min(1)]);
@@ -83,7 +84,19 @@ export const recipe = z.strictObject({
     .prefault({}),
   capacity: z
     .strictObject({
-      rungs: listOf(z.enum(["reservation", "spot", "on-demand", "smaller-gpu"])).default(["spot", "on-demand"]),
+      rungs: listOf(rungKind)
+        .optional()
+        .describe("in the order in which they are tried; default: all that the deployment has, in its order"),
+      training: z
+        .enum(["sagemaker", "batch"])
+        .optional()
+        .describe("SageMaker training jobs, or Batch multi-node jobs over EFA; default: what the deployment prefers"),
+      nodes: z
+        .int()
+        .min(1)
+        .max(64)
+        .optional()
+        .describe("instances of one ddp training, at most what the deployment allows; default: that"),
       pricedAs: z
         .string()
         .min(1)

@@ -2,9 +2,11 @@
 import * as z from "zod";
 import { caseWarning, quarantineEntry } from "./case-record.ts";
 import { errorDocument } from "./error.ts";
+import { nightlyComparison } from "./night.ts";
 import { estimate } from "./plan.ts";
 import { count, engine, enginePrecision, isoTime, objectKey, positive, stageName, strategy } from "./primitives.ts";
 import { caseScores, compileResult, curvePoint, host } from "./result.ts";
+import { fall } from "./rung.ts";
 
 /** null is shown as "not measured": never a copy or an estimate. */
 const measured = z.number().min(0).nullable();
@@ -84,6 +86,7 @@ export const report = z.strictObject({
   quarantine: z.array(quarantineEntry),
   warnings: z.array(caseWarning.extend({ caseId: z.string().optional() })),
   errors: z.array(errorDocument),
+  falls: z.array(fall).default([]).describe("rungs of the capacity ladder that had no machine, and what they said"),
   stages: z.array(
     z.strictObject({
       stage: stageName,
@@ -103,6 +106,7 @@ export const report = z.strictObject({
     .strictObject({ instanceType: z.string(), usdPerHour: z.number().min(0), date: z.string(), source: z.string() })
     .optional(),
   estimate: estimate.optional(),
+  nightly: nightlyComparison.optional().describe("of a run that the nightly schedule started"),
   overrides: z.array(z.string()),
   notes: z.array(z.string()),
 });

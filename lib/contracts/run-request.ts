@@ -1,6 +1,6 @@
 // The state machine's input. It depends on the identity (and the attempt) alone, so that StartExecution is idempotent.
 import * as z from "zod";
-import { datasetName, sha256Hex, uri } from "./primitives.ts";
+import { datasetName, isoTime, sha256Hex, uri } from "./primitives.ts";
 
 export const runId = z
   .string()
@@ -12,6 +12,7 @@ export const runRequest = z.strictObject({
   identity: sha256Hex.describe("of every key and content tag under the dataset, the recipe, the version and the nonce"),
   attempt: z.int().min(1).max(9999),
   nonce: z.string().max(64).optional().describe("bench and the schedule: nothing timed is skipped"),
+  night: isoTime.optional().describe("of the nightly benchmark: the time that the schedule was to start it at"),
   version: z.string().min(1).describe("software version that made the identity"),
   dataset: datasetName,
   datasetUri: uri,
@@ -22,6 +23,11 @@ export const runRequest = z.strictObject({
     .min(2)
     .max(10_000)
     .describe("array children; Batch's least is 2, the second of a single shard finds nothing to do"),
+  ingestSeconds: z
+    .int()
+    .min(60)
+    .optional()
+    .describe("of a child, what the service is told to stop an attempt at; from the manifest alone"),
 });
 
 export type RunRequest = z.infer<typeof runRequest>;

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { planOutput } from "./plan.ts";
 import { objectKey, stageName } from "./primitives.ts";
 import { runRequest } from "./run-request.ts";
+import { fall } from "./rung.ts";
 
 export const planInput = z.strictObject({ request: runRequest });
 
@@ -18,6 +19,7 @@ export const reportInput = z.strictObject({
   request: runRequest,
   plan: planOutput.optional().describe("absent when the run failed before it"),
   failures: z.array(failure),
+  falls: z.array(fall).optional().describe("rungs of the capacity ladder that tasks had to leave; the first hundred"),
 });
 
 export const reportOutput = z.strictObject({

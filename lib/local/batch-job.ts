@@ -4,38 +4,11 @@ import * as z from "zod";
 import { stageName } from "../contracts/index.ts";
 import { ERROR, StatesError } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";
+import { runNodes } from "./batch-nodes.ts";
+import { type Container, containerOf, type RetryStrategy, type Submission, submissionOf } from "./batch-submission.ts";
 import { type ChildEnd, runChild } from "./child.ts";
 import { argumentsOf, type JobHost, type JsonRecord, jobSignal, sdkMetadata } from "./job-host.ts";
 import { fanOut } from "./slots.ts";
-
-const retryStrategy = z.looseObject({
-  Attempts: z.int().min(1).max(10).optional(),
-  EvaluateOnExit: z
-    .array(
-      z.looseObject({
-        OnStatusReason: z.string().optional(),
-        OnReason: z.string().optional(),
-        OnExitCode: z.string().optional(),
-        Action: z.string().regex(/^(RETRY|EXIT)$/i),
-      }),
-    )
-    .max(5)
-    .optional(),
-});
-/** Fields and ranges of SubmitJob that a mistake in the state machine would break on AWS too. */
-const submissionOf = z.looseObject({
-  JobName: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/),
-  JobDefinition: z.string().min(1),
-  JobQueue: z.string().min(1),
-  ArrayProperties: z.looseObject({ Size: z.int().min(2).max(10_000).optional() }).optional(),
-  ContainerOverrides: z.looseObject({
-    Command: z.array(z.string()).min(1),
-    Environment: z.array(z.looseObject({ Name: z.string(), Value: z.string() })).default([]),
-  }),
-  RetryStrategy: retryStrategy.optional(),
-  Timeout: z.looseObject({ AttemptDurationSeconds: z.int().min(60).optional() }).optional(),
-});
-type Submission = z.infer<typeof submissionOf>;
 
 interface Attempt {
   Container: { ExitCode?: number; LogStreamName: string; Reason?: string };
@@ -54,7 +27,7 @@ interface Child {
  * What every job definition of lib/stages/stage-job.ts says: a reclaimed host is retried, whatever else fails is not.
  * The state machine names its definitions and does not repeat it.
  */
-const RETRY_OF_DEFINITION: z.infer<typeof retryStrategy> = {
+const RETRY_OF_DEFINITION: RetryStrategy = {
   Attempts: 3,
   EvaluateOnExit: [
     { OnStatusReason: "Host EC2*", Action: "RETRY" },
@@ -64,7 +37,7 @@ const RETRY_OF_DEFINITION: z.infer<typeof retryStrategy> = {
 
 const INJECTED_TIMEOUT_SECONDS = 0.5;
 const NO_CAPACITY =
-  "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Job cancelled due to insufficient instance capacity (injected)";
+  "Canceled by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY (injected)";
 
 const clientError = (cause: string) => new StatesError("Batch.ClientException", `${cause} (Service: AWSBatch)`);
 
@@ -79,6 +52,8 @@ export async function submitJob(request: TaskRequest, host: JobHost): Promise<Js
     throw clientError(`${issue?.path.join(".")}: ${issue?.message}`);
   }
   const submission = parsed.data;
+  const container = containerOf(submission);
+  if (!container) throw clientError("ContainerOverrides: no command for the job's container");
   const { JobName } = submission;
   const JobId = randomUUID();
   const CreatedAt = Date.now();
@@ -95,8 +70,8 @@ export async function submitJob(request: TaskRequest, host: JobHost): Promise<Js
   await request.submitted({ JobArn: about.JobArn, JobId, JobName, ...sdkMetadata });
 
   const size = submission.ArrayProperties?.Size;
-  const children = await runChildren(submission, JobId, size, request, host);
-  const describe = size === undefined ? describePlain(children[0]!) : describeArray(children);
+  const children = await runChildren(submission, container, about, request, host);
+  const describe = size === undefined ? describePlain(children[0]!, container) : describeArray(children);
   const times = children.flatMap((child) => child.Attempts);
   const detail = {
     ...about,
@@ -109,24 +84,46 @@ export async function submitJob(request: TaskRequest, host: JobHost): Promise<Js
     Parameters: {},
     Tags: {},
     PlatformCapabilities: [],
-    Container: {
-      Command: submission.ContainerOverrides.Command,
-      Environment: submission.ContainerOverrides.Environment,
-      ...("Container" in describe ? describe.Container : {}),
-    },
+    ...(container.nodes === undefined ? {} : { NodeProperties: { NumNodes: container.nodes, MainNode: 0 } }),
   };
   host.run.recordJob(JobName, size === undefined ? detail : { ...detail, Children: children });
   if (detail.Status === "FAILED") throw new StatesError(ERROR.taskFailed, JSON.stringify(detail));
   return detail;
 }
 
-function describePlain({ Status, StatusReason, Attempts }: Child) {
-  const last = Attempts.at(-1);
+const listingOf = z.looseObject({ ArrayJobId: z.string(), JobStatus: z.enum(["SUCCEEDED", "FAILED"]) });
+
+/** aws-sdk:batch:listJobs of an array's children in one status. */
+export async function listJobs(request: TaskRequest, { run }: JobHost): Promise<JsonRecord> {
+  const listing = listingOf.safeParse(argumentsOf(request));
+  if (!listing.success) throw clientError("ArrayJobId and JobStatus are needed");
+  const { ArrayJobId, JobStatus } = listing.data;
+  const parent = (run.jobs() as { JobId?: string; Children?: Child[] }[]).find(({ JobId }) => JobId === ArrayJobId);
+  const children = (parent?.Children ?? []).map(({ Status, StatusReason }, Index) => ({
+    JobId: `${ArrayJobId}:${Index}`,
+    Status,
+    ...(StatusReason === undefined ? {} : { StatusReason }),
+    ArrayProperties: { Index },
+  }));
+  return { JobSummaryList: children.filter(({ Status }) => Status === JobStatus) };
+}
+
+/**
+ * What DescribeJobs says of a container: in EcsProperties where its definition has them, as ours do, else in Container.
+ * A multi-node job's parent tells of no container; its attempts are those of the main node.
+ */
+function describePlain({ Status, StatusReason, Attempts }: Child, container: Container) {
+  const { isEcs, name, command, environment, nodes } = container;
+  const of = (details: object, attempt?: Attempt["Container"]) => {
+    const one = { ...details, ...attempt };
+    return isEcs ? { TaskProperties: [{ Containers: [{ Name: name, ...one }] }] } : { Container: one };
+  };
+  const whole = of({ Command: command, Environment: environment }, Attempts.at(-1)?.Container);
   return {
     Status,
     ...(StatusReason === undefined ? {} : { StatusReason }),
-    Attempts: Attempts as unknown as JsonRecord[],
-    Container: { ...last?.Container },
+    Attempts: Attempts.map(({ Container, ...attempt }) => ({ ...attempt, ...of({}, Container) })),
+    ...(nodes !== undefined ? {} : isEcs ? { EcsProperties: whole } : whole),
   };
 }
 
@@ -155,17 +152,23 @@ function describeArray(children: readonly Child[]) {
 
 async function runChildren(
   submission: Submission,
-  jobId: string,
-  size: number | undefined,
+  container: Container,
+  { JobId: jobId }: { JobId: string },
   request: TaskRequest,
   host: JobHost,
 ): Promise<Child[]> {
-  const { Command: command, Environment } = submission.ContainerOverrides;
+  const { command, environment, nodes } = container;
+  const size = submission.ArrayProperties?.Size;
   const stage = stageName.safeParse(command[0]).data;
   const onGpus = stage !== "ingest" && host.slots.capacity.gpuIds.length > 0;
   const memoryMiB = await host.memoryMiBOf(stage);
   const { atOnce, cpusEach } = fanOut(size ?? 1, memoryMiB, onGpus, host.slots.capacity);
-  using stop = jobSignal(request.signal, host.closing);
+  // The nodes of a training have the whole machine, as its GPUs go.
+  const gpus =
+    nodes === undefined
+      ? Number(onGpus)
+      : Math.min(await host.gpusOf(command.at(-1)), host.slots.capacity.gpuIds.length);
+  using stop = jobSignal(submission.JobName, request.signal, host);
   const { signal } = stop;
 
   const retry = submission.RetryStrategy ?? RETRY_OF_DEFINITION;
@@ -180,26 +183,32 @@ async function runChildren(
       if (fault === "no-capacity") return { Status: "FAILED", StatusReason: NO_CAPACITY, Attempts: attempts };
       let end: ChildEnd;
       try {
-        using lease = await host.slots.acquire({ cpus: cpusEach, gpus: onGpus ? 1 : 0, memoryMiB }, signal);
-        end = await runChild({
+        using lease = await host.slots.acquire({ cpus: cpusEach, gpus, memoryMiB }, signal);
+        const spec = {
           python: host.python,
           args: [...host.entry, ...command],
           cwd: host.run.folder,
-          env: host.environment(cpusEach, lease.gpuIds, {
+          logFile: host.run.logFile(logStream),
+          timeoutSeconds: fault === "timeout" ? INJECTED_TIMEOUT_SECONDS : submission.Timeout?.AttemptDurationSeconds,
+          isReclaimed: fault === "reclaim",
+          signal,
+          onProgress: host.onProgress,
+        };
+        const environmentOf = (cpus: number, gpuIds: readonly string[], more: Record<string, string> = {}) =>
+          host.environment(cpus, gpuIds, {
             AWS_BATCH_JOB_ID: index === undefined ? jobId : `${jobId}:${index}`,
             AWS_BATCH_JOB_ATTEMPT: String(attempts.length + 1),
             AWS_BATCH_JQ_NAME: submission.JobQueue,
             ...(index === undefined
               ? {}
               : { AWS_BATCH_JOB_ARRAY_INDEX: String(index), AWS_BATCH_JOB_ARRAY_SIZE: String(size) }),
-            ...Object.fromEntries(Environment.map(({ Name, Value }) => [Name, Value])),
-          }),
-          logFile: host.run.logFile(logStream),
-          timeoutSeconds: fault === "timeout" ? INJECTED_TIMEOUT_SECONDS : submission.Timeout?.AttemptDurationSeconds,
-          isReclaimed: fault === "reclaim",
-          signal,
-          onProgress: host.onProgress,
-        });
+            ...Object.fromEntries(environment.map(({ Name, Value }) => [Name, Value])),
+            ...more,
+          });
+        end =
+          nodes === undefined
+            ? await runChild({ ...spec, env: environmentOf(cpusEach, lease.gpuIds) })
+            : await runNodes(spec, { nodes, cpus: cpusEach, gpuIds: lease.gpuIds }, environmentOf);
       } catch (error) {
         if (error === signal.reason) continue;
         throw error;
@@ -261,7 +270,7 @@ function describeAttempt(end: ChildEnd, logStream: string): Attempt {
 }
 
 /** Batch's evaluateOnExit: the first rule whose patterns all match decides; without a match the attempt is repeated. */
-function isRetried(attempt: Attempt, strategy: z.infer<typeof retryStrategy>): boolean {
+function isRetried(attempt: Attempt, strategy: RetryStrategy): boolean {
   const rules = strategy.EvaluateOnExit ?? [];
   const rule = rules.find(
     (one) =>

@@ -5,6 +5,7 @@ import type { TaskRequest } from "./asl/ports.ts";
 import type { Faults } from "./faults.ts";
 import { RUN_MARK } from "./processes.ts";
 import type { RunFolder } from "./run-folder.ts";
+import type { RunningJobs } from "./running-jobs.ts";
 import type { Slots } from "./slots.ts";
 
 export type JsonRecord = { [field: string]: unknown };
@@ -14,6 +15,7 @@ export interface JobHost {
   store: ObjectStore;
   slots: Slots;
   faults: Faults;
+  running: RunningJobs;
   python: string;
   /** What the interpreter is started with before a job's own arguments: ["-m", "voxelburst"]. */
   entry: readonly string[];
@@ -69,10 +71,15 @@ export const argumentsOf = (request: TaskRequest): JsonRecord =>
     : {};
 
 /**
- * A signal that ends a job. The state's own signal ends it only where AWS would: a state that timed out leaves its job
- * running.
+ * A signal that ends a job, which is at work until it is disposed of. The state's own signal ends it only where AWS
+ * would: a state that timed out leaves its job running, until the ledger has it stopped.
  */
-export function jobSignal(stateSignal: AbortSignal, closing: AbortSignal): Disposable & { signal: AbortSignal } {
+export function jobSignal(
+  name: string,
+  stateSignal: AbortSignal,
+  { closing, running }: Pick<JobHost, "closing" | "running">,
+): Disposable & { signal: AbortSignal } {
+  const entry = running.enter(name);
   const controller = new AbortController();
   const listen = () => {
     const { reason } = stateSignal;
@@ -81,8 +88,11 @@ export function jobSignal(stateSignal: AbortSignal, closing: AbortSignal): Dispo
   if (stateSignal.aborted) listen();
   else stateSignal.addEventListener("abort", listen, { once: true });
   return {
-    signal: AbortSignal.any([controller.signal, closing]),
-    [Symbol.dispose]: () => stateSignal.removeEventListener("abort", listen),
+    signal: AbortSignal.any([controller.signal, entry.signal, closing]),
+    [Symbol.dispose]: () => {
+      stateSignal.removeEventListener("abort", listen);
+      entry[Symbol.dispose]();
+    },
   };
 }
 

@@ -16,7 +16,9 @@ import {
   readJson,
   readJsonLines,
   reportInput,
+  reserveInput,
   type StageName,
+  settleInput,
   trainTask,
   under,
   VoxelburstError,
@@ -29,6 +31,7 @@ import { Faults } from "./faults.ts";
 import type { LambdaFunction } from "./function-call.ts";
 import { childEnvironment } from "./job-host.ts";
 import { gpuIds } from "./machine.ts";
+import { RunningJobs } from "./running-jobs.ts";
 import { Slots } from "./slots.ts";
 import { ingestMemoryMiB } from "./stage-memory.ts";
 import { bindTasks, checkResources } from "./task-bindings.ts";
@@ -81,7 +84,8 @@ export interface EnginePorts {
 }
 
 /** Loaded when they are called: the report's plots alone take longer to load than most commands run. */
-const coresOf = (ports: EnginePorts): Readonly<Record<string, LambdaFunction>> => ({
+const coresOf = (ports: EnginePorts, running: RunningJobs): Readonly<Record<string, LambdaFunction>> => ({
+  ...ledgerOf(ports, running),
   async plan(input) {
     const { plan } = await import("../../lambdas/plan/core.ts");
     return plan(parseOrThrow(planInput, input, "the input of plan", "PlanInputInvalid"), ports);
@@ -92,6 +96,35 @@ const coresOf = (ports: EnginePorts): Readonly<Record<string, LambdaFunction>> =
   },
 });
 
+/** The ledger of a run that costs nothing: it grants everything, and stops what a state that timed out left running. */
+function ledgerOf(ports: EnginePorts, running: RunningJobs): Readonly<Record<"reserve" | "settle", LambdaFunction>> {
+  const load = async () => {
+    const [core, { freeLedger }] = await Promise.all([
+      import("../../lambdas/ledger/core.ts"),
+      import("../../lambdas/ledger/memory-store.ts"),
+    ]);
+    const free = freeLedger(ports);
+    const jobs: typeof free.jobs = {
+      ...free.jobs,
+      use: async ({ name }) => ({ times: [], isAlive: running.isAlive(name), running: [] }),
+      stop: async ({ name }) => running.stop(name),
+    };
+    return { core, ledger: { ...free, jobs } };
+  };
+  let loaded: ReturnType<typeof load> | undefined;
+  const use = () => (loaded ??= load());
+  return {
+    async reserve(input) {
+      const { core, ledger } = await use();
+      return core.reserve(parseOrThrow(reserveInput, input, "the input of reserve", "ReserveInputInvalid"), ledger);
+    },
+    async settle(input) {
+      const { core, ledger } = await use();
+      return core.settle(parseOrThrow(settleInput, input, "the input of settle", "SettleInputInvalid"), ledger);
+    },
+  };
+}
+
 /**
  * Runs the claimed run to its end, or on from where its history stops. The lock is released whatever happens.
  *
@@ -101,7 +134,8 @@ export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promi
   const { folder, request } = claimed;
   using _lock = claimed.lock;
   const definition: unknown = JSON.parse(folder.definition ?? "null");
-  const functions = ports.functions ?? coresOf(ports);
+  const running = new RunningJobs();
+  const functions = ports.functions ?? coresOf(ports, running);
   checkResources(definition, functions);
   const closing = new AbortController();
   let broken: unknown;
@@ -115,6 +149,7 @@ export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promi
         memoryMiB: ports.machine.memoryGiB * 1024 * SHARE_OF_MEMORY,
       }),
       faults: ports.faults ?? new Faults(),
+      running,
       python: ports.python,
       entry: ports.entry ?? ["-m", "voxelburst"],
       functions,

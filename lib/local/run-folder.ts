@@ -153,6 +153,25 @@ export class RunFolder {
     this.guard(() => writeFileSync(this.jobFile(jobName), json(record)));
   }
 
+  /** What is recorded under a job's name; undefined when nobody has taken it. */
+  job(jobName: string): unknown {
+    try {
+      return JSON.parse(readFileSync(this.jobFile(jobName), "utf8"));
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw diskError(error, WHAT);
+    }
+  }
+
+  /** All that is recorded of jobs, in the order of their names. */
+  jobs(): unknown[] {
+    return this.guard(() =>
+      readdirSync(this.at("jobs"))
+        .sort()
+        .map((file) => JSON.parse(readFileSync(path.join(this.at("jobs"), file), "utf8"))),
+    );
+  }
+
   private jobFile(jobName: string): string {
     return path.join(this.at("jobs"), `${jobName}.json`);
   }

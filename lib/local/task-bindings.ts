@@ -3,10 +3,11 @@ import { randomUUID } from "node:crypto";
 import { VoxelburstError } from "../contracts/index.ts";
 import { StatesError } from "./asl/errors.ts";
 import type { TaskRequest, TaskRunner } from "./asl/ports.ts";
-import { submitJob } from "./batch-job.ts";
+import { listJobs, submitJob } from "./batch-job.ts";
 import { functionNamed, invokeFunction, type LambdaFunction } from "./function-call.ts";
 import { argumentsOf, type JobHost, sdkMetadata } from "./job-host.ts";
 import { createTrainingJob } from "./training-job.ts";
+import { createModel, createTransformJob } from "./transform-job.ts";
 
 export interface Bindings extends JobHost {
   functions: Readonly<Record<string, LambdaFunction>>;
@@ -18,7 +19,10 @@ type Service = (request: TaskRequest, bindings: Bindings) => Promise<unknown>;
 
 const SERVICES: Readonly<Record<string, Service>> = {
   "arn:aws:states:::batch:submitJob.sync": submitJob,
+  "arn:aws:states:::aws-sdk:batch:listJobs": listJobs,
   "arn:aws:states:::sagemaker:createTrainingJob.sync": createTrainingJob,
+  "arn:aws:states:::sagemaker:createModel": createModel,
+  "arn:aws:states:::sagemaker:createTransformJob.sync": createTransformJob,
   "arn:aws:states:::lambda:invoke": (request, { functions, onError }) => invokeFunction(request, functions, onError),
   "arn:aws:states:::sns:publish": async (request, { onNotice }) => {
     const { Subject, Message } = argumentsOf(request);

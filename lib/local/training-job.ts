@@ -7,6 +7,7 @@ import { parseJson } from "../contracts/index.ts";
 import { ERROR, StatesError } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";
 import { type ChildEnd, runChild } from "./child.ts";
+import type { Fault } from "./faults.ts";
 import { keysBelow, pathOf } from "./folder-store.ts";
 import { argumentsOf, type JobHost, type JsonRecord, jobSignal, sdkMetadata } from "./job-host.ts";
 
@@ -16,19 +17,47 @@ const channel = z.looseObject({
     S3DataSource: z.looseObject({ S3DataType: z.enum(["ManifestFile", "S3Prefix"]), S3Uri: z.string() }),
   }),
 });
-const creation = z.looseObject({
+const fields = z.looseObject({
   TrainingJobName: z.string().regex(/^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$/),
   RoleArn: z.string(),
   AlgorithmSpecification: z.looseObject({}),
   OutputDataConfig: z.looseObject({ S3OutputPath: z.string() }),
-  ResourceConfig: z.looseObject({ InstanceType: z.string(), InstanceCount: z.literal(1) }),
-  StoppingCondition: z.looseObject({ MaxRuntimeInSeconds: z.int().min(1) }),
+  ResourceConfig: z.looseObject({
+    InstanceType: z.string(),
+    InstanceCount: z.literal(1),
+    KeepAlivePeriodInSeconds: z.int().min(0).max(21_600).optional(),
+  }),
+  StoppingCondition: z.looseObject({
+    MaxRuntimeInSeconds: z.int().min(1),
+    MaxWaitTimeInSeconds: z.int().min(1).optional(),
+  }),
+  EnableManagedSpotTraining: z.boolean().default(false),
+  RetryStrategy: z.looseObject({ MaximumRetryAttempts: z.int().min(1).max(30) }).optional(),
   HyperParameters: z.record(z.string(), z.string()).default({}),
   Environment: z.record(z.string(), z.string()).default({}),
   InputDataConfig: z.array(channel).default([]),
   CheckpointConfig: z.looseObject({ S3Uri: z.string() }).optional(),
 });
-type Creation = z.infer<typeof creation>;
+type Creation = z.infer<typeof fields>;
+
+/** What CreateTrainingJob refuses of managed spot, in its own order. */
+const creation = fields
+  .refine((job) => !job.EnableManagedSpotTraining || job.StoppingCondition.MaxWaitTimeInSeconds !== undefined, {
+    path: ["StoppingCondition", "MaxWaitTimeInSeconds"],
+    message: "managed spot training needs it",
+  })
+  .refine(
+    ({ EnableManagedSpotTraining, StoppingCondition: { MaxRuntimeInSeconds, MaxWaitTimeInSeconds } }) =>
+      MaxWaitTimeInSeconds === undefined || (EnableManagedSpotTraining && MaxWaitTimeInSeconds >= MaxRuntimeInSeconds),
+    {
+      path: ["StoppingCondition", "MaxWaitTimeInSeconds"],
+      message: "for managed spot training alone, and at least MaxRuntimeInSeconds",
+    },
+  )
+  .refine((job) => !(job.EnableManagedSpotTraining && job.ResourceConfig.KeepAlivePeriodInSeconds), {
+    path: ["ResourceConfig", "KeepAlivePeriodInSeconds"],
+    message: "managed spot training has no warm pool",
+  });
 
 /** SageMaker sends SIGTERM and waits two minutes: time for a checkpoint. */
 const STOP_GRACE_MS = 120_000;
@@ -37,7 +66,7 @@ const FAILURE_REASON_CHARACTERS = 1024;
 /** A channel's manifest: the prefix, then the keys below it. */
 const channelManifest = z.tuple([z.strictObject({ prefix: z.string() })]).rest(z.string());
 
-const sageMakerError = (code: string, cause: string) =>
+export const sageMakerError = (code: string, cause: string) =>
   new StatesError("SageMaker.AmazonSageMakerException", `${cause} (Service: AmazonSageMaker; Error Code: ${code})`);
 
 /**
@@ -89,18 +118,33 @@ async function train(job: Creation, request: TaskRequest, host: JobHost): Promis
   const problem = await prepareFolder(base, job, host);
   if (problem) return failed(`ClientError: ${problem}`);
 
-  using stop = jobSignal(request.signal, host.closing);
+  using stop = jobSignal(job.TrainingJobName, request.signal, host);
   const { cpus, gpuIds } = host.slots.capacity;
   const gpus = Math.min(await host.gpusOf(job.HyperParameters.task), gpuIds.length);
   const cpusOfJob = gpus > 0 ? Math.max(1, Math.floor((cpus * gpus) / gpuIds.length)) : cpus;
   const memoryMiB = await host.memoryMiBOf("train");
-  const fault = host.faults.take("train");
-  if (fault === "no-capacity")
-    return failed("CapacityError: Unable to provision requested ML compute capacity (injected). Please retry.");
+  // Managed spot goes on in its job for as long as it may wait; other lost instances the service tries again so often.
+  let restarts = job.EnableManagedSpotTraining
+    ? Number.POSITIVE_INFINITY
+    : (job.RetryStrategy?.MaximumRetryAttempts ?? 0);
   let end: ChildEnd;
   try {
+    for (;;) {
+      const fault = host.faults.take("train");
+      if (fault === "no-capacity")
+        return failed("CapacityError: Unable to provision requested ML compute capacity (injected). Please retry.");
+      end = await start(fault);
+      if (end.endedBy !== "reclaim" || restarts-- <= 0) break;
+    }
+  } catch (error) {
+    if (error !== stop.signal.reason) throw error;
+    return { TrainingJobStatus: "Stopped", SecondaryStatus: "Stopped" };
+  }
+  return outcomeOf(end, base, host);
+
+  async function start(fault: Fault | undefined): Promise<ChildEnd> {
     using lease = await host.slots.acquire({ cpus: cpusOfJob, gpus, memoryMiB }, stop.signal);
-    end = await runChild({
+    return await runChild({
       python: host.python,
       args: [...host.entry, "train"],
       cwd: base,
@@ -117,10 +161,10 @@ async function train(job: Creation, request: TaskRequest, host: JobHost): Promis
       signal: stop.signal,
       onProgress: host.onProgress,
     });
-  } catch (error) {
-    if (error !== stop.signal.reason) throw error;
-    return { TrainingJobStatus: "Stopped", SecondaryStatus: "Stopped" };
   }
+}
+
+function outcomeOf(end: ChildEnd, base: string, host: JobHost): Outcome {
   if (end.error) host.onError(end.error);
   const times = {
     TrainingStartTime: end.startedAt.getTime(),
@@ -132,7 +176,7 @@ async function train(job: Creation, request: TaskRequest, host: JobHost): Promis
   if (end.endedBy === "timeout")
     return { TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded", ...times };
   if (end.endedBy === "cancel") return { TrainingJobStatus: "Stopped", SecondaryStatus: "Stopped", ...times };
-  // The trainings of this workflow are no spot jobs: SageMaker calls a lost instance an error of its own.
+  // What SageMaker calls an instance that it lost too often.
   if (end.endedBy === "reclaim")
     return {
       ...failed("InternalServerError: We encountered an internal error (injected). Please try again."),

@@ -202,21 +202,36 @@ export function nameOf(folder: string): string {
   return name || "dataset";
 }
 
+interface AnyState {
+  Next?: string;
+  Default?: string;
+  Choices?: { Next: string }[];
+  Catch?: { Next: string }[];
+}
+
 /**
- * The workflow up to one of its states, which then is the last. Failures are not caught: there is no report to go to.
+ * The workflow up to one of its stages, which then is the last. A stage is a single state, or a ladder that
+ * <Stage>Outcome leads out of when its job is done. What failed ends the execution: there is no report to go to.
  *
- * @param last - a state of the top level that is reached before any choice
+ * @param last - a stage of the top level that is reached before any choice of the plan's
  */
 export function workflowUntil(last: string, text = readWorkflow()): string {
-  const whole = JSON.parse(text) as { StartAt: string; States: Record<string, Record<string, unknown>> };
-  const states: Record<string, unknown> = {};
-  for (let name = whole.StartAt; ; name = String(whole.States[name]!.Next)) {
-    const { Catch: _caught, Next, ...state } = whole.States[name] ?? {};
-    if (name === last) {
-      states[name] = { ...state, End: true };
-      return JSON.stringify({ ...whole, States: states });
-    }
-    if (Next === undefined) throw new Error(`The workflow does not lead to ${last}.`);
-    states[name] = { ...state, Next };
-  }
+  const whole = JSON.parse(text) as { StartAt: string; States: Record<string, AnyState> };
+  const states = { ...whole.States };
+  const outcome = states[`${last}Outcome`];
+  const next = (outcome?.Choices?.[0] ?? states[last])?.Next;
+  if (next === undefined || !(next in states)) throw new Error(`The workflow does not lead to ${last}.`);
+  const end = (state: object): AnyState => state;
+  states[next] = end({ Type: "Succeed" });
+  states.Report = end({ Type: "Fail", Error: "{% $failures[0].error %}", Cause: "{% $failures[0].cause %}" });
+  const kept = new Set<string>();
+  const keep = (name: string): void => {
+    if (kept.has(name)) return;
+    kept.add(name);
+    const { Next, Default, Choices = [], Catch = [] } = states[name]!;
+    for (const to of [Next, Default, ...[...Choices, ...Catch].map((way) => way.Next)]) if (to !== undefined) keep(to);
+  };
+  keep(whole.StartAt);
+  const entries = Object.entries(states).filter(([name]) => kept.has(name));
+  return JSON.stringify({ ...whole, States: Object.fromEntries(entries) });
 }

@@ -1,36 +1,35 @@
 import { Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import { Fleet } from "../cloud/fleet.ts";
-import { GPU_INSTANCE_TYPES } from "../cloud/instance-types.ts";
+import { checkAddresses, fleetId, GpuFleet } from "../cloud/gpu-fleet.ts";
 import type { Network } from "../cloud/network.ts";
-import type { Settings } from "../cloud/settings.ts";
+import type { Deployment } from "../contracts/deployment.ts";
+import { CPU_INSTANCE_TYPES } from "../contracts/prices.ts";
+import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
 
 export interface FleetStackProps extends StackProps {
   readonly network: Network;
-  readonly settings: Settings;
+  readonly deployment: Deployment;
 }
 
-/** Where Batch jobs run: CPUs for ingest, GPUs for the rest. Both scale to zero. */
+/** Where Batch jobs run: CPUs for ingest, and GPUs for the rest, a fleet a rung and instance type. All scale to zero. */
 export class FleetStack extends Stack {
   readonly cpu: Fleet;
-  readonly gpu: Fleet;
+  /** In the order in which a run tries them. */
+  readonly gpus: readonly GpuFleet[];
 
   constructor(scope: Construct, id: string, props: FleetStackProps) {
     super(scope, id, props);
-    const { network, settings } = props;
-    const gpu = GPU_INSTANCE_TYPES[settings.gpuInstanceType]!;
+    const { network, deployment } = props;
+    checkAddresses(deployment, network.clusterAddresses);
     this.cpu = new Fleet(this, "Cpu", {
       network,
-      // Families with local NVMe; several, so that Spot has somewhere to go.
-      instanceTypes: ["m5d", "m6id", "r5d", "r6id"],
-      maxVcpus: settings.maxIngestVcpus,
-      spot: true,
+      // With local NVMe; several, so that Spot has somewhere to go, and of one size, so that the ledger knows the dearest.
+      instanceTypes: [...CPU_INSTANCE_TYPES],
+      maxVcpus: deployment.ingest.maxVcpus,
+      purchase: { kind: "spot" },
+      waitSeconds: CAPACITY_WAIT_SECONDS,
     });
-    this.gpu = new Fleet(this, "Gpu", {
-      network,
-      instanceTypes: [settings.gpuInstanceType],
-      maxVcpus: settings.maxGpuInstances * gpu.vcpus,
-      gpu,
-    });
+    this.gpus = deployment.fleets.map((config) => new GpuFleet(this, fleetId(config), { network, config }));
   }
 }

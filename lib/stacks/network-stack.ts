@@ -1,10 +1,12 @@
 import { Stack, type StackProps } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import { Network } from "../cloud/network.ts";
-import type { Buckets } from "../stages/stage-context.ts";
+import type { Storage } from "../cloud/storage.ts";
+import type { Deployment } from "../contracts/deployment.ts";
 
 export interface NetworkStackProps extends StackProps {
-  readonly buckets: Buckets;
+  readonly storage: Storage;
+  readonly deployment: Deployment;
 }
 
 /** Private subnets and endpoints. */
@@ -13,6 +15,11 @@ export class NetworkStack extends Stack {
 
   constructor(scope: Construct, id: string, props: NetworkStackProps) {
     super(scope, id, props);
-    this.network = new Network(this, "Network", props);
+    const { storage, deployment } = props;
+    this.network = new Network(this, "Network", {
+      buckets: storage.buckets,
+      accessLogs: storage.accessLogs,
+      deployment,
+    });
   }
 }

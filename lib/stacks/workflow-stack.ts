@@ -1,19 +1,27 @@
-import { Stack, type StackProps } from "aws-cdk-lib";
-import * as ecs from "aws-cdk-lib/aws-ecs";
+import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as logs from "aws-cdk-lib/aws-logs";
-import * as sns from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
-import { containerImage } from "../cloud/container-image.ts";
+import { Budgets } from "../cloud/budgets.ts";
+import { stageImage } from "../cloud/container-image.ts";
+import { CostGuard } from "../cloud/cost-guard.ts";
+import { Dashboard } from "../cloud/dashboard.ts";
 import type { Fleet } from "../cloud/fleet.ts";
+import type { GpuFleet } from "../cloud/gpu-fleet.ts";
+import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
-import { GPU_INSTANCE_TYPES, shareOfGpu } from "../cloud/instance-types.ts";
+import { Ledger } from "../cloud/ledger.ts";
 import type { Network } from "../cloud/network.ts";
-import type { Settings } from "../cloud/settings.ts";
+import { Notifications } from "../cloud/notifications.ts";
+import { Observability } from "../cloud/observability.ts";
+import { NightlySchedule } from "../cloud/schedule.ts";
 import type { Storage } from "../cloud/storage.ts";
+import type { Deployment } from "../contracts/deployment.ts";
+import { OUTPUTS } from "../contracts/outputs.ts";
 import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
 import { Ingest } from "../stages/ingest.ts";
+import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
 import { Plan } from "../stages/plan.ts";
 import { Preprocess } from "../stages/preprocess.ts";
 import { Report } from "../stages/report.ts";
@@ -24,8 +32,12 @@ export interface WorkflowStackProps extends StackProps {
   readonly storage: Storage;
   readonly network: Network;
   readonly cpu: Fleet;
-  readonly gpu: Fleet;
-  readonly settings: Settings;
+  /** In the order in which a run tries them; at least one. */
+  readonly gpus: readonly GpuFleet[];
+  readonly deployment: Deployment;
+  /** Where CodeBuild builds the image.
+   * @default - the image comes from elsewhere */
+  readonly pipeline?: ImagePipeline | undefined;
   readonly version: string;
 }
 
@@ -35,53 +47,121 @@ export class WorkflowStack extends Stack {
 
   constructor(scope: Construct, id: string, props: WorkflowStackProps) {
     super(scope, id, props);
-    const { storage, network, settings, version } = props;
+    const { storage, network, deployment, version } = props;
     const { buckets } = storage;
-    const type = GPU_INSTANCE_TYPES[settings.gpuInstanceType]!;
-    const size = shareOfGpu(type);
+    const gpu = props.gpus[0]!;
+    const type = gpu.gpu;
     const machine: Machine = {
       where: "aws",
-      instanceType: settings.gpuInstanceType,
+      instanceType: gpu.instanceType,
       gpus: type.gpus,
       gpuName: type.gpuName,
       gpuMemoryGiB: type.gpuMemoryGiB,
+      nodes: deployment.training.nodes,
+      transform: deployment.transform.enabled,
+      rungs: [...new Set(props.gpus.map(({ rung }) => rung))],
       cpus: type.vcpus,
       memoryGiB: type.memoryGiB,
       engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
     };
     const machineJson = JSON.stringify(machine);
-    const asset = containerImage(this, "Image");
+    const image = stageImage(this, "Image", deployment.image, props.pipeline);
     const batch = {
       buckets,
-      image: ecs.ContainerImage.fromDockerImageAsset(asset),
+      image,
       logGroup: new logs.LogGroup(this, "JobLogs", { retention: logs.RetentionDays.THREE_MONTHS }),
     };
-    const gpuStage = { ...batch, queue: props.gpu.queue, size };
-    const notifications = new sns.Topic(this, "Notifications", { masterKey: storage.key, enforceSSL: true });
-    this.workflow = new Workflow(this, "Workflow", {
+    const gpuStage = { ...batch, fleets: props.gpus };
+    const sageMaker = { ...gpuStage, subnets: network.subnets, securityGroup: network.jobs };
+    const notifications = new Notifications(this, "Notifications", {
+      encryptionKey: storage.key,
+      targets: deployment.notifications,
+    });
+    const plan = new Plan(this, "Plan", { buckets, machineJson });
+    const report = new Report(this, "Report", { buckets, machineJson });
+    const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
+    const ingest = new Ingest(this, "Ingest", {
+      ...batch,
+      fleets: [{ rung: "spot", queue: props.cpu.queue, waitSeconds: CAPACITY_WAIT_SECONDS }],
+    });
+    const workflow = new Workflow(this, "Workflow", {
       notifications,
+      ledger,
       stages: {
-        ingest: new Ingest(this, "Ingest", { ...batch, queue: props.cpu.queue }),
-        plan: new Plan(this, "Plan", { buckets, machineJson }),
+        ingest,
+        plan,
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
-        train: new Train(this, "Train", {
-          buckets,
-          image: asset,
-          instanceType: settings.gpuInstanceType,
-          subnets: network.vpc.isolatedSubnets,
-          securityGroup: network.jobs,
-        }),
+        train: new Train(this, "Train", { ...sageMaker, training: deployment.training }),
         compile: new Compile(this, "Compile", gpuStage),
-        infer: new Infer(this, "Infer", gpuStage),
-        report: new Report(this, "Report", { buckets, machineJson }),
+        infer: new Infer(this, "Infer", { ...sageMaker, transform: deployment.transform }),
+        report,
       },
     });
-    new IngestTrigger(this, "Trigger", {
+    this.workflow = workflow;
+    const { stateMachine } = workflow;
+    const trigger = new IngestTrigger(this, "Trigger", {
       buckets,
-      stateMachine: this.workflow.stateMachine,
+      stateMachine,
       encryptionKey: storage.key,
       pseudonymKey: storage.pseudonymKey,
+      ledger,
+      ingest: ingest.rungs[0]!,
+      notifications,
       version,
     });
+    const guard = new CostGuard(this, "Guard", {
+      ledger,
+      stateMachine,
+      notifications,
+      encryptionKey: storage.key,
+      jobLogs: batch.logGroup,
+    });
+    new Budgets(this, "Budgets", { maxUsdPerMonth: deployment.budgets.maxUsdPerMonth, notifications });
+    const nightly =
+      deployment.schedule &&
+      new NightlySchedule(this, "Nightly", {
+        schedule: deployment.schedule,
+        startRun: trigger.function,
+        encryptionKey: storage.key,
+      });
+    const functions = {
+      "start-run": trigger.function,
+      plan: plan.function,
+      reserve: ledger.reserve,
+      settle: ledger.settle,
+      guard: guard.function,
+      report: report.function,
+    };
+    const { alarms } = new Observability(this, "Observability", {
+      stateMachine,
+      functions,
+      undelivered: trigger.undelivered,
+      failed: trigger.failed,
+      ...(nightly ? { nightlyUndelivered: nightly.undelivered } : {}),
+      guard: guard.function,
+      topic: notifications,
+    });
+    const { dashboard } = new Dashboard(this, "Operations", {
+      stateMachine,
+      functions,
+      alarms,
+      nightly: nightly !== undefined,
+    });
+    this.addOutputs({
+      stateMachineArn: stateMachine.stateMachineArn,
+      dataBucket: buckets.data.bucketName,
+      artefactsBucket: buckets.artefacts.bucketName,
+      quarantineBucket: buckets.quarantine.bucketName,
+      ledgerTable: ledger.table.tableName,
+      jobLogGroup: batch.logGroup.logGroupName,
+      dashboard: dashboard.dashboardName,
+      version,
+    });
+  }
+
+  /** What the command line finds the deployment by. */
+  private addOutputs(values: Partial<Record<keyof typeof OUTPUTS, string>>): void {
+    for (const [name, value] of Object.entries(values))
+      new CfnOutput(this, OUTPUTS[name as keyof typeof OUTPUTS], { value });
   }
 }

@@ -2,6 +2,7 @@
 import type * as iam from "aws-cdk-lib/aws-iam";
 import { PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type * as s3 from "aws-cdk-lib/aws-s3";
+import { acknowledgeWildcards } from "../cloud/acknowledge.ts";
 
 export interface ObjectAccess {
   /** Key patterns, for example "runs/*".
@@ -34,4 +35,10 @@ export function allowObjects(role: iam.IGrantable, bucket: s3.IBucket, access: O
   // A multipart upload decrypts its own parts, so that a writer needs both.
   if (bucket.encryptionKey)
     allow(write.length > 0 ? ["kms:Decrypt", "kms:GenerateDataKey"] : ["kms:Decrypt"], [bucket.encryptionKey.keyArn]);
+  acknowledgeWildcards(
+    role.grantPrincipal as iam.Role,
+    [...read, ...write].map((pattern) => [bucket.arnForObjects(pattern), WHY_A_PREFIX]),
+  );
 }
+
+const WHY_A_PREFIX = "a prefix of keys: runs, datasets and hashes get their names after the deployment";

@@ -4,6 +4,7 @@ import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import * as tasks from "aws-cdk-lib/aws-stepfunctions-tasks";
 import { Construct } from "constructs";
 import { BundledFunction } from "../cloud/bundled-function.ts";
+import { keys } from "../contracts/keys.ts";
 import { jsonata, variables } from "../workflow/jsonata.ts";
 import { FUNCTION_SECONDS, functionStateSeconds } from "./limits.ts";
 import { allowObjects } from "./object-access.ts";
@@ -28,12 +29,14 @@ export class Report extends Construct {
       memoryMiB: 3_008, // holds every case's scores and draws the plots
       environment: { VOXELBURST_MACHINE: props.machineJson },
     });
-    allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write: ["runs/*/report/*"] });
+    // nightly/: what a night of the benchmark measured, for the nights after it.
+    const write = ["runs/*/report/*", `${keys.nights("*")}*`];
+    allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write });
   }
 
   toState(): sfn.TaskStateBase {
     const { request, plan } = variables;
-    const payload = `$merge([{ 'request': ${request}, 'failures': $failures }, ${plan} = null ? {} : { 'plan': ${plan} }])`;
+    const payload = `$merge([{ 'request': ${request}, 'failures': $failures, 'falls': $falls }, ${plan} = null ? {} : { 'plan': ${plan} }])`;
     const state = tasks.LambdaInvoke.jsonata(this, "Report", {
       lambdaFunction: this.function,
       payload: sfn.TaskInput.fromText(jsonata(payload)),

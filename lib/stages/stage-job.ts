@@ -1,63 +1,153 @@
-// The Batch job definition of a stage, and the role that its containers have.
-import { Duration, Size, Stack } from "aws-cdk-lib";
+// The Batch job definitions of a stage, one a size, and the role that its containers have.
+//
+// CDK's EcsJobDefinition knows no stop timeout: containers would get 30 seconds to write their checkpoint when their
+// host is reclaimed or their job is stopped. EcsProperties, which has it, is the form for jobs of several containers;
+// ours have one. Unverified on a real account: that an array and a multi-node job take it alike.
+import { Stack } from "aws-cdk-lib";
 import * as batch from "aws-cdk-lib/aws-batch";
-import * as ecs from "aws-cdk-lib/aws-ecs";
 import * as iam from "aws-cdk-lib/aws-iam";
 import { Construct } from "constructs";
+import { allowPull } from "../cloud/container-image.ts";
+import type { GpuInstanceType } from "../contracts/instance-types.ts";
 import { JOB_ATTEMPTS } from "./limits.ts";
 import type { BatchStageProps, ChildSize } from "./stage-context.ts";
 
 export interface StageJobProps extends BatchStageProps {
-  readonly size: ChildSize;
+  /** Of one attempt, where SubmitJob says nothing else. */
   readonly attemptSeconds: number;
 }
 
 /** Where lib/cloud/mount-scratch.sh mounts the instance's NVMe drives. */
 export const SCRATCH = "/scratch";
+/** Of the one container of a job: what SubmitJob overrides the command of. */
+export const CONTAINER = "stage";
+/** containers/images/gpu.Dockerfile makes it: a job needs no more than its scratch disk and its devices. */
+export const CONTAINER_USER = "10001";
+/** From SIGTERM to SIGKILL: a step and a checkpoint. Spot tells 120 seconds ahead. */
+const STOP_SECONDS = 120;
+
+/** Which GPUs' network a job uses, and how: what libfabric is told. aws-ofi-nccl 1.7 and newer needs no more. */
+export const EFA_ENVIRONMENT = { FI_PROVIDER: "efa", FI_EFA_USE_HUGE_PAGE: "0" };
+
+type Rule = batch.CfnJobDefinition.EvaluateOnExitProperty;
+/**
+ * A reclaimed host is retried, whatever else fails is not. What matches no rule is retried too, so that the last ones
+ * have to match everything: a reason of the container, or the job's status where there is none.
+ */
+const RETRY_RULES: Rule[] = [
+  { onStatusReason: "Host EC2*", action: "RETRY" },
+  { onReason: "*", action: "EXIT" },
+  { onStatusReason: "*", action: "EXIT" },
+];
 
 export class StageJob extends Construct {
   readonly role: iam.Role;
-  readonly definition: batch.EcsJobDefinition;
+  private readonly executionRole: iam.Role;
+  private readonly props: StageJobProps;
 
   constructor(scope: Construct, id: string, props: StageJobProps) {
     super(scope, id);
+    this.props = props;
     this.role = new iam.Role(this, "Role", {
       assumedBy: new iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
       description: `What the containers of ${scope.node.id} may do`,
     });
-    this.definition = new batch.EcsJobDefinition(this, "Definition", {
-      container: this.renderContainer(props),
-      timeout: Duration.seconds(props.attemptSeconds),
-      retryAttempts: JOB_ATTEMPTS,
-      retryStrategies: [
-        batch.RetryStrategy.of(batch.Action.RETRY, batch.Reason.SPOT_INSTANCE_RECLAIMED),
-        // What matches no rule is retried, so the last one has to match everything.
-        batch.RetryStrategy.of(batch.Action.EXIT, batch.Reason.custom({ onReason: "*" })),
-      ],
+    this.executionRole = new iam.Role(this, "ExecutionRole", {
+      assumedBy: new iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
+      description: `What ECS may do to start the containers of ${scope.node.id}`,
     });
+    allowPull(props.image, this.executionRole);
+    props.logGroup.grantWrite(this.executionRole);
   }
 
-  private renderContainer({ size, image, logGroup }: StageJobProps): batch.EcsEc2ContainerDefinition {
-    return new batch.EcsEc2ContainerDefinition(this, "Container", {
-      image,
-      cpu: size.vcpus,
-      memory: Size.mebibytes(size.memoryMiB),
-      ...(size.gpus > 0 ? { gpu: size.gpus } : {}),
-      jobRole: this.role,
-      environment: {
-        // ECS sets no region on EC2, and without one S3's global endpoint is asked, which the gateway does not reach.
-        AWS_DEFAULT_REGION: Stack.of(this).region,
-        TMPDIR: SCRATCH,
+  /** A job of one container, or of one a child of an array. @returns its ARN */
+  addDefinition(id: string, size: ChildSize): string {
+    return new batch.CfnJobDefinition(this, `Definition${id}`, {
+      type: "container",
+      platformCapabilities: ["EC2"],
+      ecsProperties: { taskProperties: [this.renderTask(size, [], {})] },
+      ...this.renderLimits(),
+    }).ref;
+  }
+
+  /** A job of several nodes, each a whole instance with all of its network cards. @returns its ARN */
+  addClusterDefinition(id: string, instanceType: string, gpu: GpuInstanceType, size: ChildSize): string {
+    const devices = Array.from({ length: gpu.efaCards }, (_, card) => ({
+      hostPath: `/dev/infiniband/uverbs${card}`,
+      containerPath: `/dev/infiniband/uverbs${card}`,
+      // No permissions: CDK would write them in lower case, and Batch wants upper case. All are the default.
+    }));
+    return new batch.CfnJobDefinition(this, `Definition${id}`, {
+      type: "multinode",
+      platformCapabilities: ["EC2"],
+      nodeProperties: {
+        mainNode: 0,
+        // SubmitJob says how many: the range is open above.
+        numNodes: 1,
+        nodeRangeProperties: [
+          {
+            targetNodes: "0:",
+            instanceTypes: [instanceType],
+            ecsProperties: {
+              taskProperties: [this.renderTask(size, devices, gpu.efaCards > 0 ? EFA_ENVIRONMENT : {})],
+            },
+          },
+        ],
       },
-      volumes: [batch.EcsVolume.host({ name: "scratch", hostPath: SCRATCH, containerPath: SCRATCH })],
-      linuxParameters: new batch.LinuxParameters(this, "LinuxParameters", {
-        // Loader processes hand batches over through /dev/shm, of which Docker gives 64 MiB: an eighth of the memory.
-        sharedMemorySize: Size.mebibytes(Math.floor(size.memoryMiB / 8)),
-        initProcessEnabled: true,
-      }),
-      // Pinned memory for copies to the GPU is locked memory.
-      ulimits: [{ name: batch.UlimitName.MEMLOCK, softLimit: -1, hardLimit: -1 }],
-      logging: ecs.LogDriver.awsLogs({ logGroup, streamPrefix: this.node.scope!.node.id.toLowerCase() }),
-    });
+      ...this.renderLimits(),
+    }).ref;
+  }
+
+  private renderLimits() {
+    return {
+      timeout: { attemptDurationSeconds: this.props.attemptSeconds },
+      retryStrategy: { attempts: JOB_ATTEMPTS, evaluateOnExit: RETRY_RULES },
+    };
+  }
+
+  private renderTask(
+    size: ChildSize,
+    devices: batch.CfnJobDefinition.DeviceProperty[],
+    environment: Record<string, string>,
+  ) {
+    const { image, logGroup } = this.props;
+    const { region } = Stack.of(this);
+    const needs = { VCPU: size.vcpus, MEMORY: size.memoryMiB, ...(size.gpus > 0 ? { GPU: size.gpus } : {}) };
+    return {
+      taskRoleArn: this.role.roleArn,
+      executionRoleArn: this.executionRole.roleArn,
+      volumes: [{ name: "scratch", host: { sourcePath: SCRATCH } }],
+      containers: [
+        {
+          name: CONTAINER,
+          essential: true,
+          image: image.imageUri,
+          user: CONTAINER_USER,
+          stopTimeout: STOP_SECONDS,
+          // ECS sets no region on EC2, and without one S3's global endpoint is asked, which the gateway does not reach.
+          environment: Object.entries({ AWS_DEFAULT_REGION: region, TMPDIR: SCRATCH, ...environment }).map(
+            ([name, value]) => ({ name, value }),
+          ),
+          resourceRequirements: Object.entries(needs).map(([type, value]) => ({ type, value: String(value) })),
+          mountPoints: [{ sourceVolume: "scratch", containerPath: SCRATCH }],
+          linuxParameters: {
+            // Loader processes hand batches over through /dev/shm, of which Docker gives 64 MiB: an eighth of the memory.
+            sharedMemorySize: Math.floor(size.memoryMiB / 8),
+            initProcessEnabled: true,
+            ...(devices.length > 0 ? { devices } : {}),
+          },
+          // Pinned memory for copies to the GPU, and what EFA registers, is locked memory.
+          ulimits: [{ name: "memlock", softLimit: -1, hardLimit: -1 }],
+          logConfiguration: {
+            logDriver: "awslogs",
+            options: {
+              "awslogs-group": logGroup.logGroupName,
+              "awslogs-region": region,
+              "awslogs-stream-prefix": this.node.scope!.node.id.toLowerCase(),
+            },
+          },
+        },
+      ],
+    };
   }
 }

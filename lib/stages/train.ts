@@ -1,30 +1,53 @@
-// train: arrays become weights. A SageMaker training job on every GPU of an instance.
-import { ArnFormat, Stack } from "aws-cdk-lib";
+// train: arrays become weights. A SageMaker training job, or a Batch multi-node job over EFA, on whole instances.
 import type * as ec2 from "aws-cdk-lib/aws-ec2";
-import type * as ecrAssets from "aws-cdk-lib/aws-ecr-assets";
 import * as iam from "aws-cdk-lib/aws-iam";
-import type * as sfn from "aws-cdk-lib/aws-stepfunctions";
+import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import { Construct } from "constructs";
+import { allowPull } from "../cloud/container-image.ts";
+import { wholeInstance } from "../cloud/instance-types.ts";
+import type { Deployment } from "../contracts/deployment.ts";
+import { VoxelburstError } from "../contracts/error.ts";
+import { GPU_INSTANCE_TYPES } from "../contracts/instance-types.ts";
 import { keys, trainTaskId } from "../contracts/keys.ts";
 import type { Strategy } from "../contracts/primitives.ts";
-import { artefactUri, jsonata, keyExpression, trainingJobName, variables } from "../workflow/jsonata.ts";
-import { TRAINING_OVERHEAD_SECONDS } from "./limits.ts";
+import { artefactUri, jsonata, keyExpression, ladderOf, trainingJobName, variables } from "../workflow/jsonata.ts";
+import { BatchJobTask } from "./batch-job-task.ts";
+import { JOB_ATTEMPTS } from "./limits.ts";
 import { allowObjects } from "./object-access.ts";
-import type { Buckets } from "./stage-context.ts";
+import { type GpuRung, idOfType, type RungData } from "./rung.ts";
+import { allowService } from "./sagemaker-access.ts";
+import type { BatchStageProps, JobBound, JobStage } from "./stage-context.ts";
+import { EFA_ENVIRONMENT, StageJob } from "./stage-job.ts";
 import { TrainingJobTask } from "./training-job-task.ts";
 
-export interface TrainProps {
-  readonly buckets: Buckets;
-  readonly image: ecrAssets.DockerImageAsset;
-  /** EC2's name of the type, for example p5.4xlarge. */
-  readonly instanceType: string;
+export interface TrainProps extends BatchStageProps {
+  /** In the order in which a run tries them. */
+  readonly fleets: readonly GpuRung[];
+  readonly training: Deployment["training"];
   readonly subnets: ec2.ISubnet[];
   readonly securityGroup: ec2.ISecurityGroup;
 }
 
-export class Train extends Construct {
+/** Types with local NVMe ignore it and give their drives; others need room for the arrays and checkpoints. */
+const VOLUME_GIB = 500;
+/** Five days: what hangs costs no more, whatever the plan allows it. */
+const MOST_SECONDS = 432_000;
+
+const access = {
+  read: ["runs/*/tasks/*", "runs/*/plan.json", "preprocess/*", "train/*"],
+  write: ["train/*", "runs/*/sagemaker/*", "runs/*/results/*", "runs/*/errors/*"],
+};
+
+export class Train extends Construct implements JobStage {
+  readonly stage = "train";
+  readonly taskId: string;
+  readonly suits: string;
   readonly role: iam.Role;
+  readonly cluster: StageJob;
+  readonly rungs: RungData[];
+  readonly bound: JobBound;
   private readonly props: TrainProps;
+  private readonly name = trainingJobName();
 
   constructor(scope: Construct, id: string, props: TrainProps) {
     super(scope, id);
@@ -33,24 +56,66 @@ export class Train extends Construct {
       assumedBy: new iam.ServicePrincipal("sagemaker.amazonaws.com"),
       description: "What a training job and SageMaker on its behalf may do",
     });
-    allowObjects(this.role, props.buckets.artefacts, {
-      read: ["runs/*/tasks/*", "runs/*/plan.json", "preprocess/*", "train/*"],
-      write: ["train/*", "runs/*/sagemaker/*", "runs/*/results/*", "runs/*/errors/*"],
-    });
-    props.image.repository.grantPull(this.role);
-    for (const statement of this.renderServiceStatements()) this.role.addToPolicy(statement);
+    allowObjects(this.role, props.buckets.artefacts, access);
+    allowPull(props.image, this.role);
+    allowService(this.role, "TrainingJobs");
+    this.cluster = new StageJob(this, "Cluster", { ...props, attemptSeconds: MOST_SECONDS });
+    allowObjects(this.cluster.role, props.buckets.artefacts, access);
+    this.rungs = this.renderRungs();
+    const { training, plan } = variables;
+    this.taskId = keyExpression((part) => trainTaskId(part(training.fold), part(training.strategy) as Strategy));
+    // The service is the recipe's choice, or the deployment's.
+    this.suits =
+      `(${this.nodes} = 1 or isForSeveralNodes) and ` +
+      `($exists(${plan.trainOn}) ? backend = ${plan.trainOn} : isPreferred)`;
+    const { rung } = ladderOf(this.stage);
+    this.bound = {
+      name: this.name.start,
+      children: this.nodes,
+      // A warm pool bills on after the job.
+      attemptSeconds: `${this.seconds} + $sum([0, ${rung}.keepAliveSeconds])`,
+      // SageMaker's limit is of all attempts together.
+      attempts: `${rung}.service = 'batch' ? ${JOB_ATTEMPTS} : 1`,
+    };
   }
 
-  toState(): sfn.TaskStateBase {
+  /** Instances of the training at hand; a plan without several says nothing of them. */
+  private get nodes(): string {
+    return `$max([1, ${variables.training.nodes}])`;
+  }
+
+  /** A rung with fewer GPUs than were planned for takes as much longer. */
+  private get seconds(): string {
+    const { training } = variables;
+    const { rung } = ladderOf(this.stage);
+    const times = `$max([1, ${training.gpus} / (${rung}.gpus * ${this.nodes})])`;
+    return `$min([${MOST_SECONDS}, $ceil(${training.maxSeconds} * ${times})])`;
+  }
+
+  toJob(done: Record<string, string>) {
+    const sageMaker = this.renderTrainingJob(done);
+    const cluster = this.renderCluster(done);
+    const start = sfn.Choice.jsonata(this, "TrainOn", { comment: "SageMaker, or a Batch multi-node job over EFA" })
+      .when(sfn.Condition.jsonata(jsonata(`${ladderOf(this.stage).rung}.service = 'batch'`)), cluster)
+      .otherwise(sageMaker);
+    return {
+      start,
+      jobs: [
+        { state: sageMaker, service: "training" as const },
+        { state: cluster, service: "batch" as const },
+      ],
+    };
+  }
+
+  private renderTrainingJob(done: Record<string, string>) {
     const { request, training } = variables;
-    const manifest = keyExpression((part) =>
-      keys.channelManifest(part(request.runId), trainTaskId(part(training.fold), part(training.strategy) as Strategy)),
-    );
+    const manifest = keyExpression((part) => keys.channelManifest(part(request.runId), part(this.taskId)));
     const checkpoints = keyExpression((part) => keys.checkpoints(part(training.trainHash)));
     const archive = keyExpression((part) => keys.trainingArchive(part(request.runId)));
     return new TrainingJobTask(this, "Train", {
-      jobName: trainingJobName(),
+      jobName: this.name.unique,
       jobNamePrefix: "train-",
+      rung: ladderOf(this.stage).rung,
       role: this.role,
       imageUri: this.props.image.imageUri,
       hyperParameters: { task: jsonata(artefactUri(training.taskKey)) },
@@ -58,53 +123,110 @@ export class Train extends Construct {
       checkpointUri: jsonata(artefactUri(checkpoints)),
       outputUri: jsonata(artefactUri(archive)),
       encryptionKeyArn: this.props.buckets.artefacts.encryptionKey!.keyArn,
-      instanceType: `ml.${this.props.instanceType}`,
-      // Types with local NVMe ignore it and give their drives; others need room for the arrays and checkpoints.
-      volumeGiB: 500,
-      maxSeconds: jsonata(training.maxSeconds),
-      stateSeconds: jsonata(`${training.maxSeconds} + ${TRAINING_OVERHEAD_SECONDS}`),
+      nodes: this.nodes,
+      maxSeconds: this.seconds,
       subnets: this.props.subnets,
       securityGroup: this.props.securityGroup,
+      assign: done,
     });
   }
 
-  /** SageMaker's page "CreateTrainingJob API: execution role permissions", less what names a bucket or a repository. */
-  private renderServiceStatements(): iam.PolicyStatement[] {
-    const stack = Stack.of(this);
-    return [
-      new iam.PolicyStatement({
-        actions: ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
-        resources: [
-          stack.formatArn({
-            service: "logs",
-            resource: "log-group",
-            resourceName: "/aws/sagemaker/TrainingJobs*",
-            arnFormat: ArnFormat.COLON_RESOURCE_NAME,
-          }),
-        ],
-      }),
-      new iam.PolicyStatement({
-        actions: ["cloudwatch:PutMetricData"],
-        resources: ["*"], // the service has no resources; the namespace narrows it
-        conditions: { StringEquals: { "cloudwatch:namespace": "/aws/sagemaker/TrainingJobs" } },
-      }),
-      // In a VPC, SageMaker makes a network interface for each instance with the rights of this role.
-      new iam.PolicyStatement({
-        actions: ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
-        resources: ["network-interface", "subnet", "security-group"].map((resource) =>
-          stack.formatArn({ service: "ec2", resource, resourceName: "*" }),
-        ),
-      }),
-      new iam.PolicyStatement({
-        actions: [
-          "ec2:DescribeNetworkInterfaces",
-          "ec2:DescribeVpcs",
-          "ec2:DescribeDhcpOptions",
-          "ec2:DescribeSubnets",
-          "ec2:DescribeSecurityGroups",
-        ],
-        resources: ["*"], // EC2's Describe actions have no resource-level permissions
-      }),
-    ];
+  private renderCluster(done: Record<string, string>) {
+    return new BatchJobTask(this, "TrainOnCluster", {
+      jobName: this.name.unique,
+      rungs: this.rungs,
+      rung: ladderOf(this.stage).rung,
+      nodes: jsonata(this.nodes),
+      command: ["train", "--task", jsonata(artefactUri(variables.training.taskKey))],
+      attemptSeconds: this.seconds,
+      assign: done,
+    });
+  }
+
+  /**
+   * A training plan first. Then each fleet's own rung: what is reserved in EC2 serves Batch alone; of the others the
+   * preferred service, and the other one for a recipe that asks for it. Batch takes no multi-node job on Spot.
+   */
+  private renderRungs(): RungData[] {
+    const { training, fleets } = this.props;
+    const { trainingPlanArn, planInstanceType } = training;
+    const rungs: RungData[] = [];
+    if (trainingPlanArn && planInstanceType) {
+      const { waitSeconds } = fleets[0]!.config;
+      const own = { rung: "reservation", instanceType: planInstanceType, waitSeconds } as const;
+      rungs.push(this.sageMakerRung(own, { TrainingPlanArn: trainingPlanArn }));
+    }
+    const clusters = new Map<string, string>();
+    for (const fleet of fleets) {
+      const { rung, instanceType, config } = fleet;
+      const own: RungData[] = [];
+      if (rung !== "reservation") own.push(this.sageMakerRung({ rung, instanceType, waitSeconds: config.waitSeconds }));
+      if (rung !== "spot") {
+        const definition = clusters.get(instanceType) ?? this.addCluster(fleet);
+        clusters.set(instanceType, definition);
+        own.push(this.clusterRung(fleet, definition));
+      }
+      rungs.push(...(training.backend === "batch" ? own.reverse() : own));
+    }
+    if (!rungs.some(({ isPreferred }) => isPreferred))
+      throw new VoxelburstError(
+        "DeploymentInvalid",
+        "No fleet can train: training.backend is batch, whose multi-node jobs never run on Spot, and every fleet is on Spot.",
+        "Add a fleet that is not on Spot, or set training.backend to sagemaker.",
+        { field: "training.backend", got: "batch", allowed: "sagemaker" },
+      );
+    return rungs;
+  }
+
+  private sageMakerRung(
+    { rung: kind, instanceType, waitSeconds }: Pick<GpuRung, "rung" | "instanceType"> & { waitSeconds: number },
+    reserved: { TrainingPlanArn?: string } = {},
+  ): RungData {
+    const { backend, warmPoolSeconds } = this.props.training;
+    const { gpus, efaCards } = GPU_INSTANCE_TYPES[instanceType];
+    // Managed spot knows no warm pool; of a plan's instances SageMaker keeps none either.
+    const isWarm = warmPoolSeconds > 0 && kind !== "spot" && !reserved.TrainingPlanArn;
+    return {
+      name: `${kind}-ml.${instanceType}${reserved.TrainingPlanArn ? "-plan" : ""}`,
+      kind,
+      service: "training",
+      instanceType,
+      childrenPerInstance: 1,
+      waitSeconds,
+      gpus,
+      isForSeveralNodes: kind !== "spot" && efaCards > 0,
+      backend: "sagemaker",
+      isPreferred: backend === "sagemaker",
+      ResourceConfig: {
+        InstanceType: `ml.${instanceType}`,
+        VolumeSizeInGB: VOLUME_GIB,
+        ...reserved,
+        ...(isWarm ? { KeepAlivePeriodInSeconds: warmPoolSeconds } : {}),
+      },
+      Environment: efaCards > 0 ? EFA_ENVIRONMENT : {},
+      ...(isWarm ? { keepAliveSeconds: warmPoolSeconds } : {}),
+    };
+  }
+
+  private clusterRung(fleet: GpuRung, definition: string): RungData {
+    const { rung: kind, instanceType, gpu, queue, config, isForSeveralNodes } = fleet;
+    return {
+      name: `${kind}-${instanceType}-cluster`,
+      kind,
+      service: "batch",
+      instanceType,
+      childrenPerInstance: 1,
+      waitSeconds: config.waitSeconds,
+      gpus: gpu.gpus,
+      isForSeveralNodes,
+      backend: "batch",
+      isPreferred: this.props.training.backend === "batch" || kind === "reservation",
+      queue: queue.jobQueueArn,
+      definition,
+    };
+  }
+
+  private addCluster({ instanceType, gpu }: GpuRung): string {
+    return this.cluster.addClusterDefinition(idOfType(instanceType), instanceType, gpu, wholeInstance(gpu));
   }
 }

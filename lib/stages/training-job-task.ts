@@ -1,16 +1,21 @@
 // A Task state that runs a SageMaker training job to its end. CDK's SageMakerCreateTrainingJob knows neither checkpoints
-// nor most of what a GPU training needs, and makes a role of its own.
+// nor managed spot, warm pools, training plans or retries, and makes a role of its own.
 import { Stack } from "aws-cdk-lib";
 import type * as ec2 from "aws-cdk-lib/aws-ec2";
-import * as iam from "aws-cdk-lib/aws-iam";
+import type * as iam from "aws-cdk-lib/aws-iam";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import type { Construct } from "constructs";
+import { jsonata } from "../workflow/jsonata.ts";
+import { SAGEMAKER_OVERHEAD_SECONDS, TRAINING_RETRIES } from "./limits.ts";
 import { sageMakerRetry } from "./retries.ts";
+import { jobPolicies } from "./sagemaker-access.ts";
 
 export interface TrainingJobTaskProps {
   /** JSONata of the name, unique for ever, and the prefix that it always has. */
   readonly jobName: string;
   readonly jobNamePrefix: string;
+  /** The expression of the rung that the state is on. */
+  readonly rung: string;
   readonly role: iam.IRole;
   readonly imageUri: string;
   readonly hyperParameters: Record<string, string>;
@@ -21,15 +26,14 @@ export interface TrainingJobTaskProps {
   /** JSONata of the URI below which SageMaker puts its own archive. */
   readonly outputUri: string;
   readonly encryptionKeyArn: string;
-  /** For example ml.p5.4xlarge. */
-  readonly instanceType: string;
-  readonly volumeGiB: number;
-  /** JSONata of the seconds after which SageMaker stops the job. */
+  /** Expression of the number of instances. */
+  readonly nodes: string;
+  /** Expression of the seconds after which SageMaker stops the job. */
   readonly maxSeconds: string;
-  /** JSONata of the seconds after which the state gives up. */
-  readonly stateSeconds: string;
   readonly subnets: ec2.ISubnet[];
   readonly securityGroup: ec2.ISecurityGroup;
+  /** Variables that a job that is done leaves. */
+  readonly assign: Record<string, string>;
 }
 
 export class TrainingJobTask extends sfn.TaskStateBase {
@@ -40,18 +44,21 @@ export class TrainingJobTask extends sfn.TaskStateBase {
   constructor(scope: Construct, id: string, props: TrainingJobTaskProps) {
     super(scope, id, {
       queryLanguage: sfn.QueryLanguage.JSONATA,
-      taskTimeout: sfn.Timeout.jsonata(props.stateSeconds),
+      taskTimeout: sfn.Timeout.jsonata(
+        jsonata(`${props.maxSeconds} + ${props.rung}.waitSeconds + ${SAGEMAKER_OVERHEAD_SECONDS}`),
+      ),
       // The description of a job is too large to hand on.
       outputs: {},
+      assign: props.assign,
     });
     this.job = props;
-    this.taskPolicies = this.renderPolicies();
+    this.taskPolicies = jobPolicies(this, "training-job", props.jobNamePrefix, props.role);
     this.addRetry(sageMakerRetry);
   }
 
   /** @internal */
   protected override _renderTask(topLevelQueryLanguage?: sfn.QueryLanguage): object {
-    const job = this.job;
+    const { rung, ...job } = this.job;
     return {
       Resource: `arn:${Stack.of(this).partition}:states:::sagemaker:createTrainingJob.sync`,
       ...this._renderParametersOrArguments(
@@ -60,6 +67,7 @@ export class TrainingJobTask extends sfn.TaskStateBase {
           RoleArn: job.role.roleArn,
           AlgorithmSpecification: { TrainingImage: job.imageUri, TrainingInputMode: "File" },
           HyperParameters: job.hyperParameters,
+          Environment: jsonata(`${rung}.Environment`),
           InputDataConfig: [
             {
               ChannelName: "arrays",
@@ -75,8 +83,16 @@ export class TrainingJobTask extends sfn.TaskStateBase {
           CheckpointConfig: { S3Uri: job.checkpointUri },
           OutputDataConfig: { S3OutputPath: job.outputUri, KmsKeyId: job.encryptionKeyArn },
           // No VolumeKmsKeyId: SageMaker refuses it on types with local NVMe, which encrypt it themselves.
-          ResourceConfig: { InstanceType: job.instanceType, InstanceCount: 1, VolumeSizeInGB: job.volumeGiB },
-          StoppingCondition: { MaxRuntimeInSeconds: job.maxSeconds },
+          ResourceConfig: jsonata(`$merge([${rung}.ResourceConfig, { 'InstanceCount': ${job.nodes} }])`),
+          EnableManagedSpotTraining: jsonata(`${rung}.kind = 'spot'`),
+          // Managed spot waits and resumes inside its job; MaxWait is both, and may be given for spot alone.
+          StoppingCondition: jsonata(
+            `$merge([{ 'MaxRuntimeInSeconds': ${job.maxSeconds} }, ${rung}.kind = 'spot' ? ` +
+              `{ 'MaxWaitTimeInSeconds': ${job.maxSeconds} + ${rung}.waitSeconds } : {}])`,
+          ),
+          RetryStrategy: { MaximumRetryAttempts: TRAINING_RETRIES },
+          // The group admits all traffic from itself, as EFA needs. Encryption between containers stays off: EC2 encrypts
+          // what p4 and p5 instances send each other in hardware.
           VpcConfig: {
             Subnets: job.subnets.map((subnet) => subnet.subnetId),
             SecurityGroupIds: [job.securityGroup.securityGroupId],
@@ -85,40 +101,5 @@ export class TrainingJobTask extends sfn.TaskStateBase {
         topLevelQueryLanguage ?? sfn.QueryLanguage.JSONATA,
       ),
     };
-  }
-
-  private renderPolicies(): iam.PolicyStatement[] {
-    const stack = Stack.of(this);
-    const jobs = stack.formatArn({
-      service: "sagemaker",
-      resource: "training-job",
-      resourceName: `${this.job.jobNamePrefix}*`,
-    });
-    const eventsRule = stack.formatArn({
-      service: "events",
-      resource: "rule",
-      resourceName: "StepFunctionsGetEventsForSageMakerTrainingJobsRule",
-    });
-    return [
-      new iam.PolicyStatement({
-        actions: [
-          "sagemaker:CreateTrainingJob",
-          "sagemaker:DescribeTrainingJob",
-          "sagemaker:StopTrainingJob",
-          "sagemaker:AddTags",
-          "sagemaker:ListTags",
-        ],
-        resources: [jobs],
-      }),
-      new iam.PolicyStatement({
-        actions: ["iam:PassRole"],
-        resources: [this.job.role.roleArn],
-        conditions: { StringEquals: { "iam:PassedToService": "sagemaker.amazonaws.com" } },
-      }),
-      new iam.PolicyStatement({
-        actions: ["events:PutTargets", "events:PutRule", "events:DescribeRule"],
-        resources: [eventsRule],
-      }),
-    ];
   }
 }

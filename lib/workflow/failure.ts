@@ -1,4 +1,5 @@
-// What a Catch keeps of an error: a Failure of contracts/stage-io.ts, small enough to travel.
+// What a Catch keeps of an error: a Failure of contracts/stage-io.ts, small enough to travel, and whether another rung
+// of the capacity ladder can help.
 import type { StageName } from "../contracts/primitives.ts";
 import { literal, variables } from "./jsonata.ts";
 
@@ -15,18 +16,45 @@ export const causeLimit = {
   perEngine: `$min([${CAUSE_MAX_CHARACTERS}, $floor(${CAUSE_BUDGET_CHARACTERS} / $count(${variables.plan.trainings}.engines))])`,
 };
 
+/** Of a fall's reason, and of the falls that reach the report, for the same limit: some 25 KiB of them. */
+const REASON_CHARACTERS = 160;
+export const MOST_FALLS = 100;
+
+/** Whose Cause an error has, when a service writes JSON. */
+export type JobService = "batch" | "training" | "transform";
+type CauseSource = JobService | "lambda";
+
 /**
  * The fields of a Cause that say why. Batch and SageMaker put the whole description of the job there, with its
  * environment and its mounts; Lambda the stack trace. What a service did not write stays away.
  */
-const KEPT = {
+const KEPT: Record<CauseSource, string> = {
   batch: `{ 'JobId': $all.JobId, 'JobName': $all.JobName, 'StatusReason': $all.StatusReason,
-    'Container': $all.Container.{ 'ExitCode': ExitCode, 'Reason': Reason, 'LogStreamName': LogStreamName },
-    'ArrayProperties': $all.ArrayProperties.{ 'Size': Size, 'StatusSummary': StatusSummary } }`,
-  sageMaker: `{ 'TrainingJobName': $all.TrainingJobName, 'TrainingJobStatus': $all.TrainingJobStatus,
+    'Container': $append($all.Container, $all.EcsProperties.TaskProperties.Containers)[0].{ 'ExitCode': ExitCode,
+      'Reason': Reason, 'LogStreamName': LogStreamName },
+    'ArrayProperties': $all.ArrayProperties.{ 'Size': Size, 'StatusSummary': StatusSummary },
+    'NodeProperties': $all.NodeProperties.{ 'NumNodes': NumNodes, 'MainNode': MainNode } }`,
+  training: `{ 'TrainingJobName': $all.TrainingJobName, 'TrainingJobStatus': $all.TrainingJobStatus,
     'SecondaryStatus': $all.SecondaryStatus, 'FailureReason': $all.FailureReason }`,
+  transform: `{ 'TransformJobName': $all.TransformJobName, 'TransformJobStatus': $all.TransformJobStatus,
+    'FailureReason': $all.FailureReason }`,
   lambda: `{ 'errorType': $all.errorType, 'errorMessage': $all.errorMessage }`,
 };
+
+/**
+ * Batch: what a job's status reason says that had no instance, or lost it. The first is what jobStateTimeLimitActions
+ * leave ("Canceled by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", or one of
+ * MISCONFIGURATION:, when the queue cannot hold the job); the second a host that was reclaimed more often than Batch
+ * retries. AWS Batch's user guide: "Jobs stuck in RUNNABLE due to capacity", "Automated job retries".
+ */
+const LOST_HOST = "/JobStateTimeLimit|^Host EC2/";
+
+/**
+ * SageMaker: no instances ("CapacityError: Unable to provision requested ML compute capacity ..."), a quota of the
+ * account, a training plan that is not active, or (by the secondary status) managed spot that had none in its time.
+ */
+const NO_INSTANCES = "/CapacityError|InsufficientCapacity|ResourceLimitExceeded|[Tt]raining ?[Pp]lan/";
+const NO_SPOT = "['MaxWaitTimeExceeded', 'Interrupted']";
 
 export interface FailureSource {
   readonly stage: StageName;
@@ -36,16 +64,16 @@ export interface FailureSource {
   readonly limit: string;
   /** Whose Cause it is, when a service writes JSON.
    * @default - nobody's: kept as it is */
-  readonly from?: keyof typeof KEPT;
+  readonly from?: CauseSource;
 }
 
 /**
- * The expression of a Failure from $states.errorOutput.
+ * The bindings of a Failure from $states.errorOutput: $text, $all (the Cause as an object) and $failure.
  *
  * $parse raises an error on what is not JSON, and nothing catches an error inside a Catch: so only a text is parsed that
  * is a whole object and is shorter than the 32,768 characters at which Step Functions cuts a Cause.
  */
-export function failureExpression({ stage, taskId, limit, from }: FailureSource): string {
+function failureBindings({ stage, taskId, limit, from }: FailureSource): string[] {
   const cause = from
     ? [
         "$isObject := $substring($text, 0, 1) = '{' and $substring($text, -1) = '}' and $length($text) < 32000;",
@@ -55,9 +83,77 @@ export function failureExpression({ stage, taskId, limit, from }: FailureSource)
       ]
     : ["$cause := $text;"];
   return [
-    "( $text := $exists($states.errorOutput.Cause) ? $string($states.errorOutput.Cause) : '';",
+    "$text := $exists($states.errorOutput.Cause) ? $string($states.errorOutput.Cause) : '';",
     ...cause,
-    `{ 'stage': ${literal(stage)}, 'taskId': ${taskId}, 'error': $states.errorOutput.Error,`,
-    `'cause': $substring($cause, 0, ${limit}) } )`,
+    `$failure := { 'stage': ${literal(stage)}, 'taskId': ${taskId}, 'error': $states.errorOutput.Error,`,
+    `'cause': $substring($cause, 0, ${limit}) };`,
+  ];
+}
+
+/** The expression of a Failure. */
+export const failureExpression = (source: FailureSource): string =>
+  ["(", ...failureBindings(source), "$failure )"].join(" ");
+
+/**
+ * How a job ended, the value of a ladder's `end`: {outcome, reason, failure, jobId}.
+ *
+ * - granted, done: all is well
+ * - fell: this rung had no machine, or not in its time; the next may
+ * - refused: the ledger did not grant it; a cheaper rung may fit
+ * - failed: another machine would not help
+ */
+export function endExpression(source: FailureSource & { readonly from: JobService }): string {
+  const { from } = source;
+  const reason = {
+    batch: "$all.StatusReason",
+    training: "$exists($all.FailureReason) ? $all.FailureReason : $all.SecondaryStatus",
+    transform: "$all.FailureReason",
+  }[from];
+  const hasFallen = {
+    batch: `$contains($reason, ${LOST_HOST})`,
+    training: `$contains($text, ${NO_INSTANCES}) or $all.SecondaryStatus in ${NO_SPOT}`,
+    transform: `$contains($text, ${NO_INSTANCES})`,
+  }[from];
+  return [
+    "(",
+    ...failureBindings(source),
+    "$late := $states.errorOutput.Error = 'States.Timeout';",
+    `$said := ${reason};`,
+    "$reason := $late ? 'It had not ended in its time.' : $exists($said) ? $said : $text;",
+    `{ 'outcome': $late or ${hasFallen} ? 'fell' : 'failed', 'reason': $substring($reason, 0, ${REASON_CHARACTERS}),`,
+    "'failure': $failure, 'jobId': $all.JobId } )",
+  ].join(" ");
+}
+
+/**
+ * The end of an array from its failed children, as ListJobs gives them: the parent tells counts alone. It fell when
+ * every failed child lost its host or had none; those that are done are skipped on the next rung.
+ */
+export const childrenExpression = (end: string): string =>
+  [
+    "( $reasons := [$states.result.JobSummaryList.StatusReason];",
+    `$others := $reasons[$not($contains($, ${LOST_HOST}))];`,
+    "$count($reasons) > 0 and $count($others) = 0",
+    `? $merge([${end}, { 'outcome': 'fell', 'reason': $substring($reasons[0], 0, ${REASON_CHARACTERS}) }])`,
+    `: ${end} )`,
+  ].join(" ");
+
+/** The failure of a task that no rung is left for: what each of them said, in Lambda's form, which the report reads. */
+export function noRungExpression(source: Omit<FailureSource, "from">, ladder: { end: string; falls: string }): string {
+  const { end, falls } = ladder;
+  const error = (code: string, message: string) => [
+    `{ 'stage': ${literal(source.stage)}, 'taskId': ${source.taskId}, 'error': ${code},`,
+    `'cause': $substring($string({ 'errorType': ${code}, 'errorMessage': ${message} }), 0, ${source.limit}) }`,
+  ];
+  return [
+    `( $tried := $join([${falls}.(rung & ' (' & reason & ')')], '; ');`,
+    `${end}.outcome = 'refused' ?`,
+    ...error(`${end}.code`, `$string(${end}.document)`),
+    ":",
+    ...error(
+      "'NoCapacity'",
+      `$count(${falls}) = 0 ? 'The deployment has no rung that suits this task and the recipe.' : 'No machine could be had or kept: ' & $tried & '.'`,
+    ),
+    ")",
   ].join(" ");
 }

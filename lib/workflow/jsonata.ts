@@ -1,4 +1,5 @@
 // The JSONata of the state machine: typed references to its variables, and the expressions that several states share.
+import type { LedgerStage } from "../contracts/ledger.ts";
 import type { PlanOutput, Training } from "../contracts/plan.ts";
 import type { RunRequest } from "../contracts/run-request.ts";
 import type { ReportOutput } from "../contracts/stage-io.ts";
@@ -50,35 +51,69 @@ export function keyExpression(build: (part: (expression: string | Reference<unkn
 /** The URI of a key below the artefacts' root. */
 export const artefactUri = (key: string | Reference<unknown>): string => `${variables.request.artefactsUri} & ${key}`;
 
+/** The variables of a stage's ladder: ingestRungs, ingestFalls, ingestEnd, ingestSettled. */
+export const ladderOf = (stage: LedgerStage) => ({
+  /** Rungs that are left, the present one first. */
+  rungs: `$${stage}Rungs`,
+  rung: `$${stage}Rungs[0]`,
+  /** contracts/rung.ts' falls of the task so far. */
+  falls: `$${stage}Falls`,
+  /** How its last job ended: workflow/failure.ts' End. */
+  end: `$${stage}End`,
+  settled: `$${stage}Settled`,
+});
+
+/** Which rung of its ladder a job is on, beginning with 0: its name has it. */
+const step = (stage: LedgerStage) => `'-k' & $string($count(${ladderOf(stage).falls}))`;
+
 /**
- * What makes the name of a job unique for ever: the run, the retry of the state and the redrive of the execution.
- * The services remember names longer than a retry waits, and SageMaker refuses one that was ever used.
+ * What makes the name of a job unique for ever: the run, the rung, the retry of the state and the redrive of the
+ * execution. The services remember names longer than a retry waits, and SageMaker refuses one that was ever used.
  */
 const tries =
   "'-r' & $string($states.context.State.RetryCount) & '-d' & $string($states.context.Execution.RedriveCount)";
 
+/** A job's name: of one try, and the start that all tries on the rung have, as the ledger looks for them. */
+export interface JobName {
+  /** Marked for Step Functions. */
+  readonly unique: string;
+  /** An expression. */
+  readonly start: string;
+}
+
+const jobName = (start: string): JobName => ({ unique: jsonata(`${start} & ${tries}`), start: `${start} & '-*'` });
+
 /**
- * Name of a Batch job, at most 128 characters of [A-Za-z0-9_-]: the longest is
- * "infer-" (6) + fold, strategy and engine (32 + 1 + 5 + 1 + 11) + "-" (1) + the run (57) + "-r99-d999" (9) = 123.
+ * Name of a Batch job, at most 128 characters of [A-Za-z0-9_-]: the longest is "infer-" (6) + fold, strategy and engine
+ * (32 + 1 + 5 + 1 + 11) + "-" (1) + the run (57) + "-k9-r99-d999" (12) = 126.
  * Of a run's name the last 57 characters are kept: the identity and the attempt (18) and 39 of the dataset.
  *
  * @param name - an expression: the stage and what it works on
  */
-export const batchJobName = (name: string): string =>
-  jsonata(`${name} & '-' & $substring(${variables.request.runId}, -57) & ${tries}`);
+export const batchJobName = (stage: LedgerStage, name: string): JobName =>
+  jobName(`${name} & '-' & $substring(${variables.request.runId}, -57) & ${step(stage)}`);
+
+/** Twelve digits of the identity and the attempt: 17 characters at most. */
+const runOf = `$substring(${variables.request.identity}, 0, 12) & '-' & $string(${variables.request.attempt})`;
 
 /**
- * Name of a training job, at most 63 characters of [A-Za-z0-9-]: "train-" (6) + fold (10) + "-" + strategy (5) + "-" +
- * hash (8) + "-" + identity and attempt (17) + "-r99-d999" (9) = 58. The hash keeps folds apart whose names are cut alike.
+ * Name of a training, on SageMaker at most 63 characters of [A-Za-z0-9-]: "train-" (6) + fold (10) + "-" + strategy (5) +
+ * "-" + hash (8) + "-" + run (17) + "-k9-r99-d999" (12) = 61. The hash keeps folds apart whose names are cut alike.
  */
-export const trainingJobName = (): string => {
-  const { training, request } = variables;
+export const trainingJobName = (): JobName => {
+  const { training } = variables;
   const parts = [
     `$replace($substring(${training.fold}, 0, 10), '_', '-')`,
     training.strategy,
     `$substring(${training.trainHash}, 0, 8)`,
-    `$substring(${request.identity}, 0, 12)`,
-    `$string(${request.attempt})`,
+    runOf,
   ];
-  return jsonata(`'train-' & ${parts.join(" & '-' & ")} & ${tries}`);
+  return jobName(`'train-' & ${parts.join(" & '-' & ")} & ${step("train")}`);
+};
+
+/** Name of a model and of a transform job, like a training's: "infer-" (6) + engine (11) + "-" + hash (8) + "-" + ... = 56. */
+export const transformJobName = (): JobName => {
+  const { engine } = variables;
+  const hash = `$substring($hash(${engine.name}, 'SHA-256'), 0, 8)`;
+  return jobName(`'infer-' & ${[engine.engine, hash, runOf].join(" & '-' & ")} & ${step("infer")}`);
 };

@@ -6,18 +6,25 @@ import type * as sns from "aws-cdk-lib/aws-sns";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import * as tasks from "aws-cdk-lib/aws-stepfunctions-tasks";
 import { Construct } from "constructs";
-import { compileTaskId, inferTaskId, trainTaskId } from "../contracts/keys.ts";
-import type { EngineName, StageName, Strategy } from "../contracts/primitives.ts";
+import { acknowledgeWildcards } from "../cloud/acknowledge.ts";
+import type { StageName } from "../contracts/primitives.ts";
+import type { JobStage } from "../stages/stage-context.ts";
 import { causeLimit, type FailureSource, failureExpression } from "./failure.ts";
-import { jsonata, keyExpression, variables } from "./jsonata.ts";
+import { jsonata, ladderOf, variables } from "./jsonata.ts";
+import { firstFalls, Ladder, type LedgerFunctions } from "./ladder.ts";
 
-/** A stage: it knows its own state; what it does about a failure is the workflow's matter. */
-export interface Stage {
+/** A stage that is a function: it knows its own state; what it does about a failure is the workflow's matter. */
+export interface FunctionStage {
   toState(): sfn.TaskStateBase;
 }
 
+type FunctionName = "plan" | "report";
+
 export interface WorkflowProps {
-  readonly stages: { readonly [stage in StageName]: Stage };
+  readonly stages: { readonly [stage in FunctionName]: FunctionStage } & {
+    readonly [stage in Exclude<StageName, FunctionName>]: JobStage;
+  };
+  readonly ledger: LedgerFunctions;
   /** Told at the end of every run. */
   readonly notifications: sns.ITopic;
 }
@@ -43,11 +50,17 @@ export class Workflow extends Construct {
           retention: logs.RetentionDays.THREE_MONTHS,
           removalPolicy: RemovalPolicy.DESTROY,
         }),
-        level: sfn.LogLevel.ERROR,
+        level: sfn.LogLevel.ALL,
         includeExecutionData: false,
       },
     });
     props.notifications.grantPublish(this.stateMachine);
+    acknowledgeWildcards(this.stateMachine, [
+      ["*", "batch:DescribeJobs, X-Ray and the delivery of logs have no resources"],
+      [/Arn>:\*$/, "CDK lets a function be called in any version; it has one"],
+      [/:(job|training-job|transform-job|model)\//, "a job gets its name and id after the deployment"],
+      ["kms:GenerateDataKey*", "CDK's grant to publish to an encrypted topic, on the key of that topic"],
+    ]);
   }
 
   /** Ingest, plan, go or no-go, preprocess, trainings, report: whatever fails goes to the report. */
@@ -55,90 +68,133 @@ export class Workflow extends Construct {
     const { stages } = this.props;
     const { plan } = variables;
     const report = this.renderReport();
+    const ladders = Object.values(stages).flatMap((stage) => ("rungs" in stage ? [[stage.stage, stage.rungs]] : []));
     const begin = sfn.Pass.jsonata(this, "Begin", {
-      comment: "Input: RunRequest. Variables: request, plan (null until it exists), failures.",
-      assign: { request: jsonata("$states.input"), plan: jsonata("null"), failures: [] },
+      comment:
+        "Input: RunRequest. Variables: request, plan (null until it exists), failures, falls; ladders, the deployment's rungs of each stage.",
+      assign: {
+        request: jsonata("$states.input"),
+        plan: jsonata("null"),
+        failures: [],
+        falls: [],
+        ladders: Object.fromEntries(ladders),
+      },
       outputs: {},
     });
-    const ingest = stages.ingest.toState();
-    const planning = stages.plan.toState();
-    const preprocess = stages.preprocess.toState();
-    const trainings = this.renderTrainings();
     const goToReport = (state: sfn.TaskStateBase | sfn.Map, source: Omit<FailureSource, "limit">) =>
       state.addCatch(report, {
-        assign: { failures: appended(failureExpression({ ...source, limit: causeLimit.alone })) },
+        assign: { failures: appended("failures", failureExpression({ ...source, limit: causeLimit.alone })) },
         outputs: {},
       });
-    goToReport(ingest, { stage: "ingest", taskId: "'ingest'", from: "batch" });
+
+    const planning = stages.plan.toState();
+    const trainings = this.renderTrainings();
     goToReport(planning, { stage: "plan", taskId: "'plan'", from: "lambda" });
-    goToReport(preprocess, { stage: "preprocess", taskId: "'preprocess'", from: "batch" });
     // Its iterations catch their own failures: what comes here is about the map itself.
     goToReport(trainings, { stage: "train", taskId: "'trainings'" });
-    const isGo = sfn.Choice.jsonata(this, "IsGo", { comment: "No-go: over budget, or nothing to train on" });
-    const isAnyMissing = sfn.Choice.jsonata(this, "IsAnyArrayMissing");
-    begin
-      .next(ingest)
-      .next(planning)
-      .next(
-        isGo
-          .when(
-            sfn.Condition.jsonata(jsonata(plan.go)),
-            isAnyMissing
-              .when(sfn.Condition.jsonata(jsonata(`${plan.preprocess.missing} > 0`)), preprocess.next(trainings))
-              .otherwise(trainings),
-          )
-          .otherwise(report),
-      );
+    const ladder = (id: string, jobs: JobStage, next: sfn.IChainable) => {
+      const falls = { falls: jsonata(firstFalls(`$falls, ${ladderOf(jobs.stage).falls}`)) };
+      const failed = (failure: string) => ({
+        next: report,
+        assign: { ...falls, failures: appended("failures", failure) },
+      });
+      const done = { next, assign: falls };
+      return new Ladder(this, id, { jobs, ledger: this.props.ledger, causeLimit: causeLimit.alone, done, failed })
+        .start;
+    };
+    const preprocess = ladder("Preprocess", stages.preprocess, trainings);
+    const isAnyMissing = sfn.Choice.jsonata(this, "IsAnyArrayMissing")
+      .when(sfn.Condition.jsonata(jsonata(`${plan.preprocess.missing} > 0`)), preprocess)
+      .otherwise(trainings);
+    const isGo = sfn.Choice.jsonata(this, "IsGo", { comment: "No-go: over budget, or nothing to train on" })
+      .when(sfn.Condition.jsonata(jsonata(plan.go)), isAnyMissing)
+      .otherwise(report);
+    planning.next(isGo);
     trainings.next(report);
+    begin.next(ladder("Ingest", stages.ingest, planning));
     return begin;
   }
 
-  /** One iteration a fold and strategy. Its output is {failures}; a failure of one leaves the others alone. */
+  /** One iteration a fold and strategy. Its output is {failures, falls}; a failure of one leaves the others alone. */
   private renderTrainings(): sfn.Map {
     const { plan, training } = variables;
-    const taskId = keyExpression((part) => trainTaskId(part(training.fold), part(training.strategy) as Strategy));
-    const failed = sfn.Pass.jsonata(this, "TrainingFailed", { comment: "Input and output: {failures}" });
-    const train = this.props.stages.train.toState();
-    const engines = this.renderEngines();
-    endIteration(train, failed, { stage: "train", taskId, from: "sageMaker" });
-    endIteration(engines, failed, { stage: "infer", taskId });
+    const { train } = this.props.stages;
+    const failed = sfn.Pass.jsonata(this, "TrainingFailed", { comment: "Input and output: {failures, falls}" });
+    const { falls } = ladderOf("train");
+    const engines = this.renderEngines(falls);
+    engines.addCatch(failed, {
+      outputs: {
+        failures: [jsonata(failureExpression({ stage: "infer", taskId: train.taskId, limit: causeLimit.perEngine }))],
+        falls: jsonata(falls),
+      },
+    });
+    const ladder = new Ladder(this, "Train", {
+      jobs: train,
+      ledger: this.props.ledger,
+      causeLimit: causeLimit.perEngine,
+      done: { next: engines },
+      failed: (failure) => ({ next: failed, outputs: { failures: [jsonata(failure)], falls: jsonata(falls) } }),
+    });
     const isTrained = sfn.Choice.jsonata(this, "IsTrained", {
       comment: "Weights of the same inputs are not made twice",
     });
     return sfn.Map.jsonata(this, "Trainings", {
       items: sfn.ProvideItems.jsonata(jsonata(plan.trainings)),
       jsonataMaxConcurrency: jsonata(plan.trainConcurrency),
-      assign: { failures: appended("$states.result.failures") },
+      assign: {
+        failures: appended("failures", "$states.result.failures"),
+        falls: jsonata(firstFalls("$falls, $states.result.falls")),
+      },
       outputs: {},
     }).itemProcessor(
-      sfn.Pass.jsonata(this, "TakeTraining", { assign: { training: jsonata("$states.input") }, outputs: {} }).next(
-        isTrained.when(sfn.Condition.jsonata(jsonata(training.trained)), engines).otherwise(train.next(engines)),
-      ),
+      sfn.Pass.jsonata(this, "TakeTraining", {
+        assign: { training: jsonata("$states.input"), [falls.slice(1)]: [] },
+        outputs: {},
+      }).next(isTrained.when(sfn.Condition.jsonata(jsonata(training.trained)), engines).otherwise(ladder.start)),
     );
   }
 
-  /** One iteration an engine of the training. Its output is {failures}. */
-  private renderEngines(): sfn.Map {
+  /**
+   * One iteration an engine of the training. Its output is {failures, falls}.
+   *
+   * @param trainFalls - expression of the training's own falls, which the map's output takes along
+   */
+  private renderEngines(trainFalls: string): sfn.Map {
     const { plan, training, engine } = variables;
-    const idOf = (build: typeof compileTaskId) =>
-      keyExpression((part) =>
-        build(part(training.fold), part(training.strategy) as Strategy, part(engine.engine) as EngineName),
-      );
-    const failed = sfn.Pass.jsonata(this, "EngineFailed", { comment: "Input and output: {failures}" });
-    const compile = this.props.stages.compile.toState();
-    const infer = this.props.stages.infer.toState();
-    endIteration(compile, failed, { stage: "compile", taskId: idOf(compileTaskId), from: "batch" });
-    endIteration(infer, failed, { stage: "infer", taskId: idOf(inferTaskId), from: "batch" });
-    const isCompiled = sfn.Choice.jsonata(this, "IsCompiled");
+    const { stages, ledger } = this.props;
+    const failedEngine = sfn.Pass.jsonata(this, "EngineFailed", { comment: "Input and output: {failures, falls}" });
+    const isInferred = sfn.Pass.jsonata(this, "EngineDone", { comment: "Input and output: {failures, falls}" });
+    const all = `[${ladderOf("compile").falls}, ${ladderOf("infer").falls}]`;
+    const ladder = (id: string, jobs: JobStage, next: sfn.IChainable, outputs?: object) =>
+      new Ladder(this, id, {
+        jobs,
+        ledger,
+        causeLimit: causeLimit.perEngine,
+        done: { next, ...(outputs ? { outputs } : {}) },
+        failed: (failure) => ({
+          next: failedEngine,
+          outputs: { failures: [jsonata(failure)], falls: jsonata(all) },
+        }),
+      }).start;
+    const infer = ladder("Infer", stages.infer, isInferred, { failures: [], falls: jsonata(all) });
+    const compile = ladder("Compile", stages.compile, infer);
+    const isCompiled = sfn.Choice.jsonata(this, "IsCompiled")
+      .when(sfn.Condition.jsonata(jsonata(engine.compiled)), infer)
+      .otherwise(compile);
+    const none = [ladderOf("compile").falls, ladderOf("infer").falls].map((name) => [name.slice(1), []]);
     return sfn.Map.jsonata(this, "Engines", {
       items: sfn.ProvideItems.jsonata(jsonata(training.engines)),
       // Where trainings run one after the other, timed engines must not share the machine either.
       jsonataMaxConcurrency: jsonata(plan.trainConcurrency),
-      outputs: { failures: jsonata("[$states.result.failures]") },
+      outputs: {
+        failures: jsonata("[$states.result.failures]"),
+        falls: jsonata(firstFalls(`${trainFalls}, $states.result.falls`)),
+      },
     }).itemProcessor(
-      sfn.Pass.jsonata(this, "TakeEngine", { assign: { engine: jsonata("$states.input") }, outputs: {} }).next(
-        isCompiled.when(sfn.Condition.jsonata(jsonata(engine.compiled)), infer).otherwise(compile.next(infer)),
-      ),
+      sfn.Pass.jsonata(this, "TakeEngine", {
+        assign: { engine: jsonata("$states.input"), ...Object.fromEntries(none) },
+        outputs: {},
+      }).next(isCompiled),
     );
   }
 
@@ -173,15 +229,5 @@ export class Workflow extends Construct {
   }
 }
 
-/** The run's failures with more of them. JSONata flattens the arrays inside an array constructor. */
-const appended = (failures: string) => jsonata(`[$failures, ${failures}]`);
-
-/** Ends an iteration of a map with the failure as its output; the other iterations go on. */
-const endIteration = (
-  state: sfn.TaskStateBase | sfn.Map,
-  failed: sfn.Pass,
-  source: Omit<FailureSource, "limit">,
-): unknown =>
-  state.addCatch(failed, {
-    outputs: { failures: [jsonata(failureExpression({ ...source, limit: causeLimit.perEngine }))] },
-  });
+/** A list of the run with more in it. JSONata flattens the arrays inside an array constructor. */
+const appended = (list: "failures", more: string) => jsonata(`[$${list}, ${more}]`);

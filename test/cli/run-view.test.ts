@@ -13,7 +13,11 @@ function history(...ends: Partial<HistoryEvent>[]): HistoryEvent[] {
   const parameters = {
     JobName: "ingest-x",
     ArrayProperties: { Size: 2 },
-    ContainerOverrides: { Command: ["ingest", "--task", "file:///store/runs/x/tasks/ingest.json"] },
+    EcsPropertiesOverride: {
+      TaskProperties: [
+        { Containers: [{ Name: "stage", Command: ["ingest", "--task", "file:///store/runs/x/tasks/ingest.json"] }] },
+      ],
+    },
   };
   const events: Partial<HistoryEvent>[] = [
     { type: "ExecutionStarted" },

@@ -1,12 +1,13 @@
 // The Dockerfile without a Docker engine: what it copies is there, in the asset that is sent to be built, and its pins
 // are the lock's.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { containerImage } from "../../lib/cloud/container-image.ts";
+import { CONTAINER_USER } from "../../lib/stages/stage-job.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const dockerfile = readFileSync(path.join(root, "containers/images/gpu.Dockerfile"), "utf8");
@@ -60,4 +61,63 @@ describe("the container image", () => {
     expect(entry).toMatch(/STAGES = \([^)]*"train"/);
     expect(entry).toMatch(/"serve": "voxelburst\.serve"/);
   });
+
+  it("has the user that Batch's job definitions run as, and leaves root to SageMaker", () => {
+    expect(dockerfile).toMatch(new RegExp(`^RUN useradd --uid ${CONTAINER_USER} `, "m"));
+    expect(dockerfile).not.toMatch(/^USER /m);
+  });
+
+  it("pins EFA's installer, and fails to build where NCCL would not find its plugin", () => {
+    expect(dockerfile).toMatch(/^ARG EFA_INSTALLER_VERSION=\d+\.\d+\.\d+$/m);
+    expect(dockerfile).toMatch(/efa_installer\.sh -y --enable-ngc/);
+    expect(dockerfile).toMatch(/^RUN ldconfig -p \| grep --quiet 'libnccl-net'/m);
+  });
+
+  it("asks for the version matrix when a container starts", () => {
+    expect(dockerfile).toMatch(/^ {4}VOXELBURST_IMAGE=\S+ \\$/m);
+  });
+
+  // About a gigabyte from the package index: VOXELBURST_SLOW_TESTS=1 asks for it.
+  it.skipIf(!process.env.VOXELBURST_SLOW_TESTS)(
+    "installs and imports its packages in a fresh root with nothing but the package index",
+    () => {
+      const place = mkdtempSync(path.join(tmpdir(), "voxelburst-root-"));
+      try {
+        const opt = path.join(place, "opt/voxelburst");
+        mkdirSync(opt, { recursive: true });
+        for (const file of ["containers/requirements.lock", "containers/images/lock_around_torch.py"])
+          copyFileSync(path.join(context, file), path.join(opt, path.basename(file)));
+        const run = (script: string) =>
+          spawnSync("bash", ["-euc", script], {
+            encoding: "utf8",
+            cwd: place,
+            env: { PATH: `${place}/venv/bin:${process.env.PATH}`, HOME: place, TMPDIR: place },
+            maxBuffer: 1 << 28,
+          });
+        expect(run("python3 -m venv venv").status).toBe(0);
+        const steps = pythonSteps(dockerfile);
+        expect(steps).toHaveLength(2);
+        for (const step of steps) {
+          const { status, stdout, stderr } = run(step.replaceAll("/opt/voxelburst", opt));
+          expect(status, `${step}\n${stdout.slice(-2000)}\n${stderr.slice(-2000)}`).toBe(0);
+        }
+      } finally {
+        rmSync(place, { recursive: true, force: true });
+      }
+    },
+    1_800_000,
+  );
 });
+
+/** The RUN steps that Python does, without what the base image brings: PyTorch and TensorRT. */
+function pythonSteps(text: string): string[] {
+  return [...text.matchAll(/^RUN (python (?:.*\\\n)*.*)$/gm)].map(([, step]) =>
+    step!
+      .replaceAll("\\\n", " ")
+      .replace("import torch, ", "import ")
+      // It imports PyTorch itself.
+      .replace("monai, ", "")
+      .replace(", tensorrt;", ";")
+      .replace(/;\s*assert torch\..*"$/, '"'),
+  );
+}

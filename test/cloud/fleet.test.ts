@@ -1,95 +1,201 @@
 // What neither CDK nor cfn-lint sees of a fleet, against a table transcribed from AWS's pages, not from our own.
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import path from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Match, Template } from "aws-cdk-lib/assertions";
 import { beforeAll, describe, expect, it } from "vitest";
 import { Fleet } from "../../lib/cloud/fleet.ts";
-import { GPU_INSTANCE_TYPES } from "../../lib/cloud/instance-types.ts";
+import { checkAddresses, fleetId, GpuFleet } from "../../lib/cloud/gpu-fleet.ts";
 import { Network } from "../../lib/cloud/network.ts";
 import { Storage } from "../../lib/cloud/storage.ts";
+import { type DeploymentInput, deployment } from "../../lib/contracts/deployment.ts";
+import { GPU_INSTANCE_TYPES, type GpuInstanceTypeName } from "../../lib/contracts/instance-types.ts";
 
-/**
- * Network cards: EC2 User Guide, "Maximize network bandwidth on instances with multiple network cards" (and "EFA:
- * supported instance types"). Device indexes: AWS's own Batch launch templates for p4d and p5. As of November 2026.
- */
-const PUBLISHED = [
-  { type: "p4d.24xlarge", cards: 4, deviceIndexes: [0, 1, 2, 3] },
-  { type: "p4de.24xlarge", cards: 4, deviceIndexes: [0, 1, 2, 3] },
-  { type: "p5.4xlarge", cards: 1, deviceIndexes: [0] },
-  { type: "p5.48xlarge", cards: 32, deviceIndexes: Array(32).fill(0) },
-  { type: "p5e.48xlarge", cards: 32, deviceIndexes: Array(32).fill(0) },
-  { type: "p5en.48xlarge", cards: 16, deviceIndexes: Array(16).fill(0) },
-  { type: "p6-b200.48xlarge", cards: 8, deviceIndexes: Array(8).fill(0) },
-  { type: "g6e.4xlarge", cards: 0, deviceIndexes: [] },
-  { type: "g5.4xlarge", cards: 0, deviceIndexes: [] },
+interface PublishedType {
+  vcpus: number;
+  memoryGiB: number;
+  gpus: number;
+  gpu: string;
+  gpuMemoryGiB: number | null;
+  networkCards: number;
+  deviceIndexes: number[];
+}
+const published = JSON.parse(readFileSync(new URL("published/instance-types.json", import.meta.url), "utf8")).types;
+const PUBLISHED = Object.entries<PublishedType>(published).map(([type, facts]) => ({
+  ...facts,
+  type: type as GpuInstanceTypeName,
+}));
+const usdPerHour = 50; // so that types without a price in our table are accepted
+const RESERVATION = "cr-0a1b2c3d4e5f60718";
+
+type FleetInput = NonNullable<DeploymentInput["fleets"]>[number];
+const fleets: FleetInput[] = [
+  ...PUBLISHED.flatMap(({ type: instanceType }): FleetInput[] => [
+    { rung: "on-demand", instanceType, usdPerHour },
+    { rung: "reservation", instanceType, usdPerHour, reservationId: RESERVATION, capacityBlock: true },
+    { rung: "spot", instanceType, usdPerHour },
+  ]),
+  { rung: "on-demand", instanceType: "g6e.4xlarge", waitSeconds: 1_800 },
 ];
 
-function aStack(): { stack: Stack; network: Network } {
-  const { context } = JSON.parse(readFileSync(new URL("../../cdk.json", import.meta.url), "utf8"));
-  const stack = new Stack(new App({ context }), "Fleets");
-  const { buckets } = new Storage(stack, "Storage");
-  return { stack, network: new Network(stack, "Network", { buckets }) };
-}
-
 let template: Template;
-const idOf = (type: string) => `Of${type.replaceAll(/[^a-z0-9]/g, "")}`;
+// biome-ignore lint/suspicious/noExplicitAny: properties of any kind of resource
+let resources: [string, { Type: string; Properties: any }][];
+const ofKind = (kind: string) => resources.filter(([, { Type }]) => Type === kind);
 
-/** The one resource of a kind whose logical id begins so. */
-function only(kind: string, prefix: string) {
-  const found = Object.entries(template.findResources(kind)).filter(([id]) => id.startsWith(prefix));
-  expect(found, `${kind} ${prefix}`).toHaveLength(1);
+/** The one resource of a kind that belongs to a fleet. */
+function only(kind: string, fleet: string) {
+  const found = ofKind(kind).filter(([id]) => id.startsWith(fleet));
+  expect(found, `${kind} of ${fleet}`).toHaveLength(1);
   return found[0]![1].Properties;
 }
+const launchTemplate = (fleet: string) => only("AWS::EC2::LaunchTemplate", fleet).LaunchTemplateData;
+const computeResources = (fleet: string) => only("AWS::Batch::ComputeEnvironment", fleet).ComputeResources;
+
+const { context } = JSON.parse(readFileSync(new URL("../../cdk.json", import.meta.url), "utf8"));
+// test/synth has CDK validate whole apps; of this one it would take most of the time.
+context["@aws-cdk/core:validateAgainstDefaultRules"] = false;
 
 beforeAll(() => {
-  const { stack, network } = aStack();
-  for (const { type } of PUBLISHED) {
-    const gpu = GPU_INSTANCE_TYPES[type]!;
-    new Fleet(stack, idOf(type), { network, instanceTypes: [type], maxVcpus: 2 * gpu.vcpus, gpu });
-  }
-  new Fleet(stack, "OfCpus", { network, instanceTypes: ["m6id.large"], maxVcpus: 8, spot: true });
+  const stack = new Stack(new App({ context }), "Fleets");
+  const config = deployment.parse({ fleets, region: "us-east-1", zones: ["us-east-1a", "us-east-1b"] });
+  const { buckets, accessLogs } = new Storage(stack, "Storage", { deployment: config });
+  const network = new Network(stack, "Network", { buckets, accessLogs, deployment: config });
+  for (const each of config.fleets) new GpuFleet(stack, fleetId(each), { network, config: each });
+  new Fleet(stack, "OfCpus", {
+    network,
+    instanceTypes: ["m6id.large"],
+    maxVcpus: 8,
+    purchase: { kind: "spot" },
+    waitSeconds: 3_600,
+  });
   template = Template.fromStack(stack);
+  resources = Object.entries(template.toJSON().Resources);
 }, 60_000);
 
-describe.each(PUBLISHED)("a fleet of $type", ({ type, cards, deviceIndexes }) => {
-  const launchTemplate = () => only("AWS::EC2::LaunchTemplate", idOf(type)).LaunchTemplateData;
-  const computeResources = () => only("AWS::Batch::ComputeEnvironment", idOf(type)).ComputeResources;
+describe.each(PUBLISHED)("a fleet of $type", ({ type, networkCards, deviceIndexes, ...size }) => {
+  const onDemand = fleetId({ rung: "on-demand", instanceType: type });
+  const capacityBlock = fleetId({ rung: "reservation", instanceType: type });
+  const spot = fleetId({ rung: "spot", instanceType: type });
 
-  it("has one EFA interface a network card, each with the jobs' group", () => {
-    const interfaces = (launchTemplate().NetworkInterfaces ?? []) as Record<string, unknown>[];
-    expect(interfaces).toHaveLength(cards);
-    expect(interfaces.map(({ NetworkCardIndex }) => NetworkCardIndex)).toEqual([...Array(cards).keys()]);
-    expect(interfaces.map(({ DeviceIndex }) => DeviceIndex)).toEqual(deviceIndexes);
-    for (const each of interfaces) {
-      expect(each.InterfaceType).toBe("efa");
-      expect(each.Groups).toEqual(computeResources().SecurityGroupIds);
-      expect(each).not.toHaveProperty("AssociatePublicIpAddress");
-    }
-    expect(launchTemplate()).not.toHaveProperty("SecurityGroupIds");
+  it("has the size that AWS publishes", () => {
+    const ours = GPU_INSTANCE_TYPES[type];
+    expect(ours).toMatchObject({ vcpus: size.vcpus, memoryGiB: size.memoryGiB, gpus: size.gpus });
+    expect(ours.gpuName).toContain(size.gpu);
+    if (size.gpuMemoryGiB !== null) expect(ours.gpuMemoryGiB).toBe(size.gpuMemoryGiB);
+    expect(computeResources(onDemand).MaxvCpus).toBe(2 * size.vcpus);
   });
 
-  it("is in one subnet and one cluster placement group when it has EFA, and in all subnets otherwise", () => {
-    const { Subnets, PlacementGroup } = computeResources();
-    expect(Subnets).toHaveLength(cards > 0 ? 1 : 2);
-    if (cards === 0) return expect(PlacementGroup).toBeUndefined();
-    expect(only("AWS::EC2::PlacementGroup", idOf(type))).toMatchObject({ Strategy: "cluster" });
-    return expect(JSON.stringify(PlacementGroup)).toContain(idOf(type));
+  it.each([onDemand, capacityBlock, spot])(
+    "has one EFA interface a network card, each with the jobs' group: %s",
+    (id) => {
+      const interfaces = launchTemplate(id).NetworkInterfaces as Record<string, unknown>[];
+      expect(interfaces.map(({ NetworkCardIndex }) => NetworkCardIndex)).toEqual([...Array(networkCards).keys()]);
+      expect(interfaces.map(({ DeviceIndex }) => DeviceIndex)).toEqual(deviceIndexes);
+      for (const each of interfaces) {
+        // Neither CDK nor cfn-lint refuses another word here.
+        expect(each.InterfaceType).toBe("efa");
+        expect(each.Groups).toEqual(computeResources(id).SecurityGroupIds);
+        expect(each.Groups).toHaveLength(1);
+        expect(each).not.toHaveProperty("AssociatePublicIpAddress");
+      }
+      expect(launchTemplate(id)).not.toHaveProperty("SecurityGroupIds");
+    },
+  );
+
+  it("On-Demand is in one subnet and one cluster placement group", () => {
+    const { Subnets, PlacementGroup, Type } = computeResources(onDemand);
+    expect(Type).toBe("EC2");
+    expect(Subnets).toHaveLength(1);
+    const { Strategy } = only("AWS::EC2::PlacementGroup", onDemand);
+    expect(Strategy).toBe("cluster");
+    expect(JSON.stringify(PlacementGroup)).toContain(onDemand);
+    expect(launchTemplate(onDemand)).not.toHaveProperty("InstanceMarketOptions");
+    expect(launchTemplate(onDemand)).not.toHaveProperty("CapacityReservationSpecification");
   });
 
-  it("runs the AL2023 NVIDIA image, on demand, of that type alone, and scales to zero", () => {
-    expect(computeResources()).toMatchObject({
-      Ec2Configuration: [{ ImageType: "ECS_AL2023_NVIDIA" }],
-      InstanceTypes: [type],
-      Type: "EC2",
-      MinvCpus: 0,
+  it("in a Capacity Block names it and its market, and no placement group", () => {
+    expect(launchTemplate(capacityBlock)).toMatchObject({
+      InstanceMarketOptions: { MarketType: "capacity-block" },
+      CapacityReservationSpecification: { CapacityReservationTarget: { CapacityReservationId: RESERVATION } },
     });
+    const { Subnets, PlacementGroup, Type } = computeResources(capacityBlock);
+    expect(Type).toBe("EC2");
+    expect(Subnets).toHaveLength(1);
+    expect(PlacementGroup).toBeUndefined();
+    const groups = ofKind("AWS::EC2::PlacementGroup");
+    expect(groups.filter(([id]) => id.startsWith(capacityBlock))).toEqual([]);
   });
 
-  it("follows the launch template's latest version, which CDK leaves at the first", () => {
-    const { LaunchTemplate } = computeResources();
+  it("on Spot, which runs single nodes, takes what any zone has", () => {
+    const { Subnets, PlacementGroup, Type, AllocationStrategy } = computeResources(spot);
+    expect(Type).toBe("SPOT");
+    expect(AllocationStrategy).toBe("SPOT_PRICE_CAPACITY_OPTIMIZED");
+    expect(Subnets).toHaveLength(2);
+    expect(PlacementGroup).toBeUndefined();
+  });
+
+  it.each([onDemand, capacityBlock, spot])(
+    "runs the AL2023 NVIDIA image on that type alone and scales to zero: %s",
+    (id) => {
+      expect(computeResources(id)).toMatchObject({
+        Ec2Configuration: [{ ImageType: "ECS_AL2023_NVIDIA" }],
+        InstanceTypes: [type],
+        MinvCpus: 0,
+      });
+    },
+  );
+
+  it.each([onDemand, capacityBlock, spot])("follows the launch template's latest version: %s", (id) => {
+    const { LaunchTemplate } = computeResources(id);
     expect(LaunchTemplate.Version).toEqual({
       "Fn::GetAtt": [LaunchTemplate.LaunchTemplateId.Ref, "LatestVersionNumber"],
     });
+  });
+});
+
+describe("a fleet without EFA", () => {
+  const id = fleetId({ rung: "on-demand", instanceType: "g6e.4xlarge" });
+
+  it("names no interfaces, and is in all subnets and no placement group", () => {
+    expect(launchTemplate(id)).not.toHaveProperty("NetworkInterfaces");
+    expect(computeResources(id).Subnets).toHaveLength(2);
+    expect(computeResources(id).PlacementGroup).toBeUndefined();
+  });
+
+  it("waits for an instance as long as the configuration says", () => {
+    const { JobStateTimeLimitActions } = only("AWS::Batch::JobQueue", id);
+    expect(JobStateTimeLimitActions.map(({ MaxTimeSeconds }: { MaxTimeSeconds: number }) => MaxTimeSeconds)).toEqual([
+      1_800, 1_800, 1_800,
+    ]);
+  });
+});
+
+describe("a reservation that is no Capacity Block", () => {
+  it("names its id alone, and the placement group that it was made in", () => {
+    const stack = new Stack(new App({ context }), "Reserved");
+    const config = deployment.parse({
+      region: "us-east-1",
+      zones: ["us-east-1a"],
+      fleets: [
+        { rung: "reservation", instanceType: "p4d.24xlarge", reservationId: RESERVATION, placementGroup: "trainings" },
+      ],
+    });
+    const { buckets, accessLogs } = new Storage(stack, "Storage", { deployment: config });
+    const network = new Network(stack, "Network", { buckets, accessLogs, deployment: config });
+    new GpuFleet(stack, "Reserved", { network, config: config.fleets[0]! });
+    const reserved = Template.fromStack(stack);
+    reserved.hasResourceProperties("AWS::EC2::LaunchTemplate", {
+      LaunchTemplateData: {
+        CapacityReservationSpecification: { CapacityReservationTarget: { CapacityReservationId: RESERVATION } },
+        InstanceMarketOptions: Match.absent(),
+      },
+    });
+    reserved.hasResourceProperties("AWS::Batch::ComputeEnvironment", {
+      ComputeResources: { PlacementGroup: "trainings" },
+    });
+    reserved.resourceCountIs("AWS::EC2::PlacementGroup", 0);
   });
 });
 
@@ -105,18 +211,23 @@ describe("every fleet", () => {
     });
   });
 
-  it("mounts /scratch from MIME multipart user data, to which Batch can add its own part", () => {
-    for (const { Properties } of Object.values(template.findResources("AWS::EC2::LaunchTemplate"))) {
-      const userData = JSON.stringify(Properties.LaunchTemplateData.UserData);
-      expect(userData).toContain("Content-Type: multipart/mixed");
-      expect(userData).toContain("--level=0");
-      expect(userData).toContain("/scratch");
+  it("starts with mount-scratch.sh, in MIME multipart user data to which Batch can add its own part", () => {
+    const script = readFileSync(path.resolve(import.meta.dirname, "../../lib/cloud/mount-scratch.sh"), "utf8");
+    for (const [id, { Properties }] of ofKind("AWS::EC2::LaunchTemplate")) {
+      const userData = Properties.LaunchTemplateData.UserData["Fn::Base64"];
+      const boundary = /^Content-Type: multipart\/mixed; boundary="([^"]+)"/.exec(userData)?.[1];
+      const parts = userData.split(`--${boundary}`);
+      expect(parts, id).toHaveLength(3);
+      const [head, body] = parts[1]!.split(/\n\n(.*)/s) as [string, string];
+      expect(head).toContain('Content-Type: text/x-shellscript; charset="us-ascii"');
+      expect(body.trim()).toBe(script.trim());
+      expect(parts[2]!.trim()).toBe("--");
     }
   });
 
   it("turns a job that cannot start into a failure, for each of the three reasons", () => {
-    const queues = Object.values(template.findResources("AWS::Batch::JobQueue"));
-    expect(queues).toHaveLength(PUBLISHED.length + 1);
+    const queues = ofKind("AWS::Batch::JobQueue").map(([, queue]) => queue);
+    expect(queues).toHaveLength(fleets.length + 1);
     for (const { Properties } of queues)
       expect(Properties.JobStateTimeLimitActions.map(({ Reason }: { Reason: string }) => Reason)).toEqual([
         "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
@@ -132,24 +243,69 @@ describe("every fleet", () => {
     }
   });
 
+  it("has a compute environment, a launch template and a queue of its own", () => {
+    for (const kind of ["AWS::Batch::ComputeEnvironment", "AWS::EC2::LaunchTemplate", "AWS::Batch::JobQueue"])
+      expect(ofKind(kind), kind).toHaveLength(fleets.length + 1);
+    for (const [, { Properties }] of ofKind("AWS::Batch::JobQueue"))
+      expect(Properties.ComputeEnvironmentOrder).toHaveLength(1);
+  });
+
   it("of CPUs is on Spot with the plain AL2023 image and no interfaces of its own", () => {
-    expect(only("AWS::Batch::ComputeEnvironment", "OfCpus").ComputeResources).toMatchObject({
+    expect(computeResources("OfCpus")).toMatchObject({
       Type: "SPOT",
       AllocationStrategy: "SPOT_PRICE_CAPACITY_OPTIMIZED",
       Ec2Configuration: [{ ImageType: "ECS_AL2023" }],
     });
-    expect(only("AWS::EC2::LaunchTemplate", "OfCpus").LaunchTemplateData).not.toHaveProperty("NetworkInterfaces");
+    expect(launchTemplate("OfCpus")).not.toHaveProperty("NetworkInterfaces");
   });
 });
 
-describe("a fleet that is too large", () => {
-  it("is refused when its subnet has too few addresses, naming what to lower and to what", () => {
-    // GIVEN 125 instances with 32 cards, each of which takes 33 addresses
-    const { stack, network } = aStack();
-    const gpu = GPU_INSTANCE_TYPES["p5.48xlarge"]!;
+describe("the jobs' security group", () => {
+  it("lets all traffic in from itself and out to itself, as EFA needs, and only HTTPS out otherwise", () => {
+    const groups = ofKind("AWS::EC2::SecurityGroup");
+    const [id, jobs] = groups.find(([name]) => name.startsWith("NetworkJobs"))!;
+    const self = { "Fn::GetAtt": [id, "GroupId"] };
+    template.hasResourceProperties("AWS::EC2::SecurityGroupIngress", {
+      GroupId: self,
+      SourceSecurityGroupId: self,
+      IpProtocol: "-1",
+    });
+    template.hasResourceProperties("AWS::EC2::SecurityGroupEgress", {
+      GroupId: self,
+      DestinationSecurityGroupId: self,
+      IpProtocol: "-1",
+    });
+    expect(jobs.Properties.SecurityGroupEgress).toEqual([
+      expect.objectContaining({ CidrIp: "0.0.0.0/0", IpProtocol: "tcp", FromPort: 443, ToPort: 443 }),
+    ]);
+  });
+});
+
+describe("fleets that are too large", () => {
+  it("are refused when their subnet has too few addresses, naming how many are needed and what to lower", () => {
+    // GIVEN 125 nodes with 32 cards, each of which takes 33 addresses
+    const config = deployment.parse({ fleets: [{ rung: "on-demand", instanceType: "p5.48xlarge", maxNodes: 125 }] });
     // THEN
-    expect(
-      () => new Fleet(stack, "Large", { network, instanceTypes: ["p5.48xlarge"], maxVcpus: 125 * gpu.vcpus, gpu }),
-    ).toThrow("need 4125 addresses, the subnet has 4091: lower voxelburst.maxGpuInstances to 123 or less");
+    expect(() => checkAddresses(config, 4_091)).toThrow("fleets need 4125 addresses in the first subnet");
+    expect(() => checkAddresses(config, 4_125)).not.toThrow();
+  });
+
+  it("are counted together, but for Spot's, which may start in another subnet", () => {
+    const two = (rung: "on-demand" | "smaller-gpu" | "spot") =>
+      ({ rung, instanceType: "p4d.24xlarge", maxNodes: 10 }) as const;
+    const config = deployment.parse({ fleets: [two("on-demand"), two("smaller-gpu"), two("spot")] });
+    expect(() => checkAddresses(config, 99)).toThrow("fleets need 100 addresses");
+    expect(() => checkAddresses(config, 100)).not.toThrow();
+  });
+});
+
+describe("mount-scratch.sh as shellcheck reads it", () => {
+  const script = path.resolve(import.meta.dirname, "../../lib/cloud/mount-scratch.sh");
+  const hasShellcheck = spawnSync("shellcheck", ["--version"]).status === 0;
+
+  it.skipIf(!hasShellcheck)("has no finding", () => {
+    const { status, stdout } = spawnSync("shellcheck", ["--severity=style", script], { encoding: "utf8" });
+    expect(stdout).toBe("");
+    expect(status).toBe(0);
   });
 });

@@ -38,8 +38,13 @@ describe("object keys", () => {
     scores: keys.scores(run, "infer-fold1-dali-torch", 0),
     masks: keys.masks(run, "fold1-dali-torch"),
     report: keys.report(run, "report.html"),
+    transformLines: keys.transformLines(run, "infer-x"),
+    transformShard: keys.transformShard(run, "infer-x", 0),
+    transformAnswers: keys.transformAnswers(run, "infer-x"),
     checkpoints: keys.checkpoints(hash),
     trainingArchive: keys.trainingArchive(run),
+    nights: keys.nights("hippocampus"),
+    night: keys.night("hippocampus", "2026-11-24T02:00:00Z"),
     outputResult: keys.outputResult(keys.output("train", hash)),
     caseRecord: keys.caseRecord(hash),
     arraysMeta: keys.arraysMeta(hash),
@@ -67,9 +72,18 @@ describe("object keys", () => {
       "errors",
       "quarantine",
       "masks",
+      "transformLines",
+      "transformAnswers",
       "checkpoints",
       "trainingArchive",
+      "nights",
     ]);
+  });
+
+  it("sort nights by their time, whatever offset it was written with", () => {
+    const night = (time: string) => keys.night("hippocampus", time);
+    expect(night("2026-11-24T03:00:00+01:00")).toBe(night("2026-11-24T02:00:00Z"));
+    expect(night("2026-11-24T02:00:00Z") < night("2026-11-24T02:00:01+00:00")).toBe(true);
   });
 
   it("put an array child's index behind the task, and none behind a job that is no array", () => {

@@ -65,7 +65,10 @@ const historyOf = (folder: string): HistoryEvent[] =>
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line));
 const scheduled = (folder: string, stage: string) =>
-  historyOf(folder).filter((event) => event.taskScheduledEventDetails?.parameters.includes(`"${stage}-`)).length;
+  historyOf(folder).filter((event) =>
+    // A job's own name; the ledger is told of it too.
+    event.taskScheduledEventDetails?.parameters.includes(`JobName":"${stage}-`),
+  ).length;
 const reportOf = (end: End): Report => reportSchema.parse(JSON.parse(readFileSync(String(end.json.report), "utf8")));
 const expected = () => JSON.parse(readFileSync(`${dataset}.expected.json`, "utf8"));
 

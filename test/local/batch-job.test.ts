@@ -3,11 +3,11 @@ import path from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { StatesError } from "../../lib/local/asl/errors.ts";
-import { submitJob } from "../../lib/local/batch-job.ts";
+import { listJobs, submitJob } from "../../lib/local/batch-job.ts";
 import { runChild } from "../../lib/local/child.ts";
 import { Faults } from "../../lib/local/faults.ts";
 import { processesOf } from "../../lib/local/processes.ts";
-import { fixture, job, linesOf } from "./fixture.ts";
+import { call, fixture, job, linesOf, TWO_CORES } from "./fixture.ts";
 
 /** The error of a failed task and its Cause as an object. */
 async function failureOf(work: Promise<unknown>) {
@@ -174,7 +174,7 @@ describe("an array", () => {
         ArrayProperties: { StatusSummary: { FAILED: 1, SUCCEEDED: 2 } },
       },
     });
-    expect(failure.cause.Container.ExitCode).toBeUndefined();
+    expect(failure.cause).not.toHaveProperty("Container");
   });
 });
 
@@ -206,11 +206,78 @@ describe("injected faults", () => {
     const late = await failureOf(ingest(injected("timeout@ingest"), "job", "sleep", "30"));
     expect(late.cause.StatusReason).toBe("Job attempt duration exceeded timeout");
     const none = await failureOf(ingest(injected("no-capacity@ingest"), "job", "work"));
-    expect(none.cause).toMatchObject({ StatusReason: expect.stringMatching(/^CAPACITY:/), Attempts: [] });
+    expect(none.cause).toMatchObject({
+      StatusReason: expect.stringMatching(/JobStateTimeLimit action due to reason: CAPACITY:/),
+      Attempts: [],
+    });
   });
 
   test.each(["reclaim", "reclaim@plan", "flood@ingest", "reclaim@ingest:0"])("%s is refused by name", (spec) => {
     expect(() => new Faults([spec])).toThrow(expect.objectContaining({ code: "UsageInvalid" }));
+  });
+});
+
+/** A job whose definition has EcsProperties, as all of ours. */
+const ecs = (command: string[]) => ({
+  ContainerOverrides: undefined,
+  EcsPropertiesOverride: { TaskProperties: [{ Containers: [{ Name: "stage", Command: command }] }] },
+});
+
+describe("a job whose definition has EcsProperties", () => {
+  test("is described with its container where such jobs have it", async () => {
+    const f = fixture();
+    const detail = await submitJob(job("plain", [], ecs(["exit", "0"])), f.bindings);
+    expect(detail).not.toHaveProperty("Container");
+    expect(detail).toMatchObject({
+      EcsProperties: {
+        TaskProperties: [
+          { Containers: [{ Name: "stage", Command: ["exit", "0"], ExitCode: 0, LogStreamName: "plain" }] },
+        ],
+      },
+      Attempts: [{ TaskProperties: [{ Containers: [{ Name: "stage", ExitCode: 0 }] }] }],
+    });
+  });
+
+  test("tells of its failed children when it is an array, by ListJobs", async () => {
+    const f = fixture(TWO_CORES, { faults: new Faults(["no-capacity@ingest:2"]) });
+    const array = { ...ecs(["ingest"]), ArrayProperties: { Size: 3 } };
+    const failure = await failureOf(submitJob(job("array", [], array), f.bindings));
+    const list = call("aws-sdk:batch:listJobs", { ArrayJobId: failure.cause.JobId, JobStatus: "FAILED" });
+    const { JobSummaryList } = await listJobs(list, f.bindings);
+    const reasons = (JobSummaryList as { StatusReason: string }[]).map(({ StatusReason }) => StatusReason);
+    expect(reasons.filter((reason) => /CAPACITY:INSUFFICIENT/.test(reason))).toHaveLength(2);
+  });
+});
+
+describe("a multi-node job", () => {
+  const nodes = (command: string[], NumNodes = 2) => ({
+    ContainerOverrides: undefined,
+    NodeOverrides: {
+      NumNodes,
+      NodePropertyOverrides: [{ TargetNodes: "0:", EcsPropertiesOverride: ecs(command).EcsPropertiesOverride }],
+    },
+  });
+
+  test("is a process a node, each told its index and where the main one is, and ends with the main one", async () => {
+    const f = fixture();
+    const file = path.join(f.folder, "nodes");
+    const detail = await submitJob(job("cluster", [], nodes(["node", file])), f.bindings);
+    expect(detail).toMatchObject({ Status: "SUCCEEDED", NodeProperties: { NumNodes: 2, MainNode: 0 } });
+    const seen = linesOf(file).sort((a, b) => Number(a.NODE_INDEX) - Number(b.NODE_INDEX));
+    expect(seen).toEqual([
+      { NUM_NODES: "2", NODE_INDEX: "0", MAIN_NODE_INDEX: "0", MAIN_NODE_PRIVATE_IPV4_ADDRESS: null },
+      { NUM_NODES: "2", NODE_INDEX: "1", MAIN_NODE_INDEX: "0", MAIN_NODE_PRIVATE_IPV4_ADDRESS: "127.0.0.1" },
+    ]);
+  });
+
+  test("fails as its main node does", async () => {
+    const f = fixture();
+    const failure = await failureOf(submitJob(job("cluster", [], nodes(["exit", "4"])), f.bindings));
+    expect(failure.cause).toMatchObject({
+      StatusReason: "Essential container in task exited",
+      NodeProperties: { NumNodes: 2 },
+      Attempts: [{ TaskProperties: [{ Containers: [{ ExitCode: 4 }] }] }],
+    });
   });
 });
 
@@ -254,6 +321,20 @@ describe("stopping", () => {
     const work = submitJob(request, f.bindings);
     request.abort("state-timeout");
     expect((await work).Status).toBe("SUCCEEDED");
+  });
+
+  test("the ledger's stop ends what a timed-out state left running, by the start of its name", async () => {
+    const f = fixture();
+    const request = job("infer-x-k0-r0-d0", ["sleep", "30"]);
+    const done = failureOf(submitJob(request, f.bindings));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    request.abort("state-timeout");
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(true);
+    f.bindings.running.stop("infer-x-k1-*");
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(true);
+    f.bindings.running.stop("infer-x-k0-*");
+    expect((await done).cause.Status).toBe("FAILED");
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(false);
   });
 
   test("a job that waits for its turn never starts once the execution is stopped", async () => {

@@ -12,6 +12,7 @@ import { type Home, homeAt } from "../../lib/local/home.ts";
 import { childEnvironment } from "../../lib/local/job-host.ts";
 import { findPython } from "../../lib/local/machine.ts";
 import { RunFolder } from "../../lib/local/run-folder.ts";
+import { RunningJobs } from "../../lib/local/running-jobs.ts";
 import { type Capacity, Slots } from "../../lib/local/slots.ts";
 import type { Bindings } from "../../lib/local/task-bindings.ts";
 
@@ -49,6 +50,7 @@ export function fixture(capacity: Capacity = TWO_CORES, overrides: Partial<Bindi
       store: new FolderStore(),
       slots: new Slots(capacity),
       faults: new Faults(),
+      running: new RunningJobs(),
       python,
       entry: [standIn],
       functions: {},

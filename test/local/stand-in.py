@@ -9,6 +9,8 @@
     work                prints a progress event, works for a moment and ends well
     burst FILE          starts a grandchild in a session of its own that appends to FILE for ever, then waits
     train               SageMaker's contract: what the hyperparameter `does` says
+    serve               SageMaker's transform contract: answers each record with what it was sent; "fail" with 500
+    node FILE           a node of a multi-node job: appends what it sees of the others; the main one waits for them
 """
 
 import json
@@ -16,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 
@@ -48,6 +51,45 @@ def train() -> int:
         return 1
     if does == "hang":
         time.sleep(60)
+    if does == "work":
+        event = {"type": "progress", "time": "2026-01-01T00:00:00.000+00:00", "stage": "train", "taskId": "train-x"}
+        print(json.dumps({**event, "done": 0, "total": 2, "unit": "steps", "rate": 0}), flush=True)
+        time.sleep(0.3)
+    return 0
+
+
+def serve() -> int:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            record = json.loads(body)
+            answer = json.dumps({"got": record, "task": os.environ.get("VOXELBURST_TASK")}) + "\n"
+            self.send_response(500 if "fail" in record else 200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+            if "die" in record:
+                os._exit(7)
+
+    print("serving", flush=True)
+    HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+    return 0
+
+
+def node(file: str) -> int:
+    names = ("NUM_NODES", "NODE_INDEX", "MAIN_NODE_INDEX", "MAIN_NODE_PRIVATE_IPV4_ADDRESS")
+    seen = {name: os.environ.get(f"AWS_BATCH_JOB_{name}") for name in names}
+    with open(file, "a") as f:
+        f.write(json.dumps(seen) + "\n")
+    if seen["NODE_INDEX"] != "0":
+        time.sleep(60)  # until the main node has ended
+        return 0
+    until = time.time() + 20
+    while len(Path(file).read_text().splitlines()) < int(seen["NUM_NODES"] or 0) and time.time() < until:
+        time.sleep(0.02)
     return 0
 
 
@@ -82,6 +124,10 @@ def main() -> int:
         loop = f"import time\nwhile True:\n open({rest[0]!r}, 'a').write('x')\n time.sleep(0.02)"
         subprocess.Popen([sys.executable, "-c", loop], start_new_session=True)
         time.sleep(60)
+    elif what == "serve":
+        return serve()
+    elif what == "node":
+        return node(rest[0])
     elif what == "train":
         return train()
     return 0

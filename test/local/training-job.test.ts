@@ -2,9 +2,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { StatesError } from "../../lib/local/asl/errors.ts";
+import { Faults } from "../../lib/local/faults.ts";
 import { folderUri } from "../../lib/local/home.ts";
 import { createTrainingJob } from "../../lib/local/training-job.ts";
-import { call, type Fixture, fixture } from "./fixture.ts";
+import { call, type Fixture, fixture, TWO_CORES } from "./fixture.ts";
 
 /** Arrays of two cases, and a manifest that lists those of the first. */
 function arrays(f: Fixture): { manifest: string; prefix: string } {
@@ -108,6 +109,52 @@ describe("a training job", () => {
     const failure = await failureOf(createTrainingJob(request, f.bindings));
     expect(failure.cause.FailureReason).toMatch(/^ClientError: Data download failed.*cc\/image\.npy/);
     expect(existsSync(f.run.logFile("train-1"))).toBe(false);
+  });
+
+  test("on managed spot goes on from its checkpoint when its instance is reclaimed, within the job", async () => {
+    const f = fixture(TWO_CORES, { faults: new Faults(["reclaim@train:2"]) });
+    const spot = {
+      EnableManagedSpotTraining: true,
+      StoppingCondition: { MaxRuntimeInSeconds: 600, MaxWaitTimeInSeconds: 4_200 },
+    };
+    const detail = await createTrainingJob(training(f, "train-1", "work", spot), f.bindings);
+    expect(detail.TrainingJobStatus).toBe("Completed");
+    expect(seenBy(f, "train-1").before).toBe("xx");
+  });
+
+  test("is started again after an error of the service's own as often as its retry strategy says", async () => {
+    const retries = { RetryStrategy: { MaximumRetryAttempts: 1 } };
+    const once = fixture(TWO_CORES, { faults: new Faults(["reclaim@train"]) });
+    const detail = await createTrainingJob(training(once, "train-1", "work", retries), once.bindings);
+    expect(detail.TrainingJobStatus).toBe("Completed");
+    const twice = fixture(TWO_CORES, { faults: new Faults(["reclaim@train:2"]) });
+    const failure = await failureOf(createTrainingJob(training(twice, "train-1", "work", retries), twice.bindings));
+    expect(failure.cause.FailureReason).toMatch(/^InternalServerError/);
+  });
+
+  test.each([
+    ["managed spot without a wait", { EnableManagedSpotTraining: true }],
+    ["a wait without spot", { StoppingCondition: { MaxRuntimeInSeconds: 600, MaxWaitTimeInSeconds: 700 } }],
+    [
+      "a wait that is shorter than the run",
+      {
+        EnableManagedSpotTraining: true,
+        StoppingCondition: { MaxRuntimeInSeconds: 600, MaxWaitTimeInSeconds: 500 },
+      },
+    ],
+    [
+      "spot with a warm pool",
+      {
+        EnableManagedSpotTraining: true,
+        StoppingCondition: { MaxRuntimeInSeconds: 600, MaxWaitTimeInSeconds: 700 },
+        ResourceConfig: { InstanceType: "ml.g5.4xlarge", InstanceCount: 1, KeepAlivePeriodInSeconds: 60 },
+      },
+    ],
+  ])("is refused with %s, as by SageMaker", async (_what, more) => {
+    const f = fixture();
+    expect((await failureOf(createTrainingJob(training(f, "t", "", more), f.bindings))).cause).toContain(
+      "ValidationException",
+    );
   });
 
   test("is refused under a name that was used before, and on two instances", async () => {

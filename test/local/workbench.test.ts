@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { checkDefinition } from "../../lib/local/asl/index.ts";
+import { checkDefinition, StatesError } from "../../lib/local/asl/index.ts";
 import { findHome, homeAt } from "../../lib/local/home.ts";
 import { readWorkflow } from "../../lib/local/local-engine.ts";
 import { findPython, machineOf, probe } from "../../lib/local/machine.ts";
@@ -10,19 +10,37 @@ import { findRun, RunFolder } from "../../lib/local/run-folder.ts";
 import { softwareVersion } from "../../lib/local/software-version.ts";
 import { checkResources } from "../../lib/local/task-bindings.ts";
 import { nameOf, workflowUntil } from "../../lib/local/workbench.ts";
+import { execute } from "./asl/harness.ts";
 import { python, temporaryFolder } from "./fixture.ts";
 
 describe("the workflow", () => {
   test("has a counterpart here for each of its tasks", () => {
     const core = async () => null;
-    expect(() => checkResources(JSON.parse(readWorkflow()), { plan: core, report: core })).not.toThrow();
+    const functions = { plan: core, report: core, reserve: core, settle: core };
+    expect(() => checkResources(JSON.parse(readWorkflow()), functions)).not.toThrow();
   });
 
   test.each(["Ingest", "Plan"])("can be cut after %s and is a state machine still", (last) => {
     const cut = JSON.parse(workflowUntil(last));
     expect(checkDefinition(cut).errors).toEqual([]);
-    expect(cut.States[last]).toMatchObject({ End: true });
-    expect(JSON.stringify(cut)).not.toContain("Catch");
+    expect(cut.States).toHaveProperty(last);
+    const ends = Object.entries<{ Type: string }>(cut.States).filter(([, { Type }]) => /^(Succeed|Fail)$/.test(Type));
+    expect(ends.map(([, { Type }]) => Type).sort()).toEqual(["Fail", "Succeed"]);
+    expect(Object.keys(cut.States).filter((name) => /^(Preprocess|Trainings|Notify)/.test(name))).toEqual([]);
+  });
+
+  test("that is cut ends as the job did that failed, or well", async () => {
+    const answers = (fails: boolean) => (task: { stateName: string }) => {
+      if (task.stateName === "IngestReserve") return { Payload: { granted: true, reservedUsd: 0 } };
+      if (task.stateName === "IngestSettle") return { Payload: { settled: true, usd: 0 } };
+      if (task.stateName === "Ingest" && fails) throw new StatesError("States.TaskFailed", "It is not there.");
+      return { JobSummaryList: [] };
+    };
+    const cut = JSON.parse(workflowUntil("Ingest"));
+    const input = { runId: "x-0123456789ab-1", artefactsUri: "file:///a/", ingestShards: 2 };
+    const failed = await execute(cut, { input, tasks: answers(true) });
+    expect(failed.result).toEqual({ status: "FAILED", error: "States.TaskFailed", cause: "It is not there." });
+    expect((await execute(cut, { input, tasks: answers(false) })).result.status).toBe("SUCCEEDED");
   });
 });
 

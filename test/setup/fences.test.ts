@@ -19,6 +19,10 @@ const forbidden = [
   ["lib/local/store.ts", "../stages/plan.ts"],
   ["lib/cli/run.ts", "../../lambdas/plan/core.ts"],
   ["lib/cli/plan.ts", "constructs"],
+  ["lib/cli/ps.ts", "@aws-sdk/client-sfn"],
+  ["lib/aws/deployed.ts", "aws-cdk-lib"],
+  ["lib/aws/upload.ts", "../local/home.ts"],
+  ["lib/aws/reports.ts", "../../lambdas/report/handler.ts"],
 ] as const;
 const allowed = [
   ["lib/contracts/recipe.ts", "zod"],
@@ -27,6 +31,9 @@ const allowed = [
   ["lib/stages/report.ts", "aws-cdk-lib"],
   ["lib/local/lambdas.ts", "../../lambdas/plan/core.ts"],
   ["lib/cli/report.ts", "../local/run.ts"],
+  ["lib/cli/watch.ts", "../aws/runs.ts"],
+  ["lib/aws/runs.ts", "@aws-sdk/client-sfn"],
+  ["lib/aws/cost.ts", "../../lambdas/clients/dynamo-ledger.ts"],
 ] as const;
 
 describe("import fences", () => {

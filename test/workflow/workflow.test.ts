@@ -3,6 +3,11 @@ import { describe, expect, it } from "vitest";
 import { problemsOf, reportInput } from "../../lib/contracts/index.ts";
 import { anEngine, aPlan, aReport, aRequest, aTraining, batchCause, failing, planned, reported, run } from "./run.ts";
 
+/** How a job definition with EcsProperties is told its command. */
+const commandOf = (command: string[]) => ({
+  EcsPropertiesOverride: { TaskProperties: [{ Containers: [{ Name: "stage", Command: command }] }] },
+});
+
 describe("a run that succeeds", () => {
   it("goes through the stages in order and ends with the report's output", async () => {
     const { result, tasks } = await run();
@@ -14,13 +19,11 @@ describe("a run that succeeds", () => {
     const { argumentsOf } = await run();
     expect(argumentsOf("Ingest")[0]).toMatchObject({
       ArrayProperties: { Size: 3 },
-      ContainerOverrides: {
-        Command: ["ingest", "--task", "s3://artefacts/runs/hippocampus-0123456789ab-1/tasks/ingest.json"],
-      },
+      ...commandOf(["ingest", "--task", "s3://artefacts/runs/hippocampus-0123456789ab-1/tasks/ingest.json"]),
     });
     expect(argumentsOf("Preprocess")[0]).toMatchObject({
       ArrayProperties: { Size: 2 },
-      ContainerOverrides: { Command: ["preprocess", "--task", "s3://artefacts/runs/x/tasks/preprocess.json"] },
+      ...commandOf(["preprocess", "--task", "s3://artefacts/runs/x/tasks/preprocess.json"]),
     });
     expect(argumentsOf("Train")[0]).toMatchObject({
       HyperParameters: { task: "s3://artefacts/runs/x/tasks/train-fold0-dali.json" },
@@ -38,7 +41,7 @@ describe("a run that succeeds", () => {
   it("calls the report with the request, the plan and no failure", async () => {
     const { reported } = await run();
     expect(problemsOf(reportInput, reported)).toEqual([]);
-    expect(reported).toEqual({ request: aRequest(), plan: aPlan(), failures: [] });
+    expect(reported).toEqual({ request: aRequest(), plan: aPlan(), failures: [], falls: [] });
   });
 
   it("hands on no description of a job", async () => {
@@ -106,8 +109,8 @@ describe("a failure", () => {
   const failedReport = reported(aReport({ status: "failed", error: "OutOfMemory", message: "ingest failed." }));
 
   it.each([
-    ["Ingest", "ingest", ["Ingest", "Report", "Notify"]],
-    ["Preprocess", "preprocess", ["Ingest", "Plan", "Preprocess", "Report", "Notify"]],
+    ["Ingest", "ingest", ["Ingest", "IngestChildren", "Report", "Notify"]],
+    ["Preprocess", "preprocess", ["Ingest", "Plan", "Preprocess", "PreprocessChildren", "Report", "Notify"]],
   ])("of %s goes to the report and ends the run as failed", async (state, stage, expected) => {
     const answers = { [state]: failing("States.TaskFailed", batchCause()), Report: failedReport };
     const { result, tasks, reported: input } = await run(answers);
@@ -221,7 +224,7 @@ describe("the Cause of a failure", () => {
   });
 
   it.each([
-    ["a sentence", "Host EC2 (instance i-1) terminated."],
+    ["a sentence", "The service had a bad day."],
     ["JSON of another shape", '{"Other":1}'],
     ["nothing", ""],
     ["text that only begins like JSON", '{"JobId": "cut in the mid'],
@@ -287,7 +290,7 @@ describe("names of jobs", () => {
     for (const state of ["Ingest", "Preprocess", "Compile", "Infer"]) {
       const name = String(argumentsOf(state)[0]?.JobName);
       expect(name).toMatch(/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/);
-      expect(name).toContain("-0123456789ab-9999-r0-d0");
+      expect(name).toContain("-0123456789ab-9999-k0-r0-d0");
     }
   });
 
@@ -295,7 +298,7 @@ describe("names of jobs", () => {
     const { argumentsOf } = await run({ Plan: planned(plan) }, longest);
     const name = String(argumentsOf("Train")[0]?.TrainingJobName);
     expect(name).toMatch(/^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$/);
-    expect(name).toBe("train-F-F-F-F-F--fused-f00d0000-0123456789ab-9999-r0-d0");
+    expect(name).toBe("train-F-F-F-F-F--fused-f00d0000-0123456789ab-9999-k0-r0-d0");
   });
 
   it("differ between two folds whose names are cut alike", async () => {

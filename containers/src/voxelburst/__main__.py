@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from . import errors, paths
+from . import errors, paths, version_matrix
 
 STAGES = ("ingest", "preprocess", "train", "compile", "infer")
 COMMANDS = {
@@ -34,7 +34,8 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         parser.error("--task is required")
     from .stage import execute
 
-    return execute(name, importlib.import_module(f"voxelburst.stages.{name}").run, task_uri)
+    run = version_matrix.checked(name, importlib.import_module(f"voxelburst.stages.{name}").run)
+    return execute(name, run, task_uri)
 
 
 def main(argv: list[str]) -> int:
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
     try:
         if name in STAGES:
             return _run_stage(name, rest)
+        version_matrix.check_image(name)
         return importlib.import_module(COMMANDS[name]).main(rest)
     except Exception as cause:
         error = errors.from_exception(cause)

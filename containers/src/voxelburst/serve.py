@@ -13,6 +13,11 @@ others of its transform job.
 
 The model folder is /opt/ml/model (SAGEMAKER_BASE_DIR relocates it), the engine VOXELBURST_ENGINE or the
 folder's own. /ping answers at once, with 503 until the model is loaded.
+
+In a run, VOXELBURST_TASK is the URI of an infer task, and a record is {"shard": 0}: what a child of a Batch
+array would do with that index is done here, by the same code in a process of its own, which fetches the
+engine and the volumes and leaves the same masks, scores and results. The answer is {"shard": 0}. A shard that
+fails is answered with 500, which fails its transform job; why is in its error document.
 """
 
 from __future__ import annotations
@@ -21,8 +26,10 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -48,11 +55,15 @@ class _State:
     def __init__(self) -> None:
         self.predictor: RemotePredictor | None = None
         self.failure: StageError | None = None
+        self.shards = _Shards.of(os.environ)
         self.busy = threading.Lock()
         self.loaded = threading.Event()
 
     def load(self) -> None:
         """Imports and loads, seconds of work, while the server already answers pings."""
+        if self.shards:  # each shard's process loads what it needs
+            self.loaded.set()
+            return
         try:
             from .inference.remote import RemotePredictor
 
@@ -93,6 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         state = self.server.state
         state.loaded.wait()
+        if state.shards:
+            self._do_shard(state.shards, body)
+            return
         if state.predictor is None:
             assert state.failure is not None
             self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": state.failure.to_document()})
@@ -106,6 +120,22 @@ class _Handler(BaseHTTPRequestHandler):
             answers = [_answer_to(state.predictor, record) for record in records]
         text = "".join(json.dumps(answer) + "\n" for answer in answers)
         self._answer(HTTPStatus.OK, text.encode(), "application/jsonlines")
+
+    def _do_shard(self, shards: _Shards, body: bytes) -> None:
+        try:
+            shard = parse_shard(body)
+        except StageError as error:
+            self._json(HTTPStatus.BAD_REQUEST, {"error": error.to_document()})
+            return
+        with self.server.state.busy:
+            code = shards.run(shard)
+        if code != 0:
+            message = f"Shard {shard} of the task ended with exit code {code}."
+            remedy = "Read the shard's error document, or the job's log."
+            error = StageError("ShardFailed", message, remedy)
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error.to_document()})
+            return
+        self._answer(HTTPStatus.OK, (json.dumps({"shard": shard}) + "\n").encode(), "application/jsonlines")
 
     def _body(self) -> bytes | None:
         """The request's body, or None after an answer that refuses it."""
@@ -151,6 +181,49 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], state: _State) -> None:
         super().__init__(address, _Handler)
         self.state = state
+
+
+class _Shards:
+    """Runs shards of an infer task as a Batch array's children would."""
+
+    def __init__(self, task_uri: str) -> None:
+        self._command = [sys.executable, "-m", "voxelburst", "infer", "--task", task_uri]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> _Shards | None:
+        uri = environment.get("VOXELBURST_TASK")
+        return cls(uri) if uri else None
+
+    def run(self, index: int) -> int:
+        """The exit code of the shard's process, whose progress goes to this one's stdout."""
+        self._process = subprocess.Popen(
+            self._command, env={**os.environ, "AWS_BATCH_JOB_ARRAY_INDEX": str(index)}
+        )
+        return self._process.wait()
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+
+
+def parse_shard(body: bytes) -> int:
+    """The index of the one record of a request.
+
+    Raises:
+        StageError: RecordInvalid.
+    """
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) != 1:
+        raise _invalid(1, "the request", f"{len(lines)} records", "one record")
+    try:
+        given = json.loads(lines[0])
+    except ValueError:
+        raise _invalid(1, "the line", "no JSON", "a JSON object") from None
+    shard = given.get("shard") if isinstance(given, dict) and set(given) == {"shard"} else None
+    if not isinstance(shard, int) or isinstance(shard, bool) or shard < 0:
+        raise _invalid(1, "the line", "no shard", '{"shard": an index from 0}')
+    return shard
 
 
 def parse_records(body: bytes) -> list[dict[str, Any]]:
@@ -224,6 +297,8 @@ def main(_argv: list[str]) -> int:
     server = _Server(("", port), state)
 
     def stop(*_: object) -> None:
+        if state.shards:
+            state.shards.stop()
         # shutdown() waits for serve_forever(), which this very thread is in.
         threading.Thread(target=server.shutdown, daemon=True).start()
 

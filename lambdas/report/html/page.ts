@@ -3,6 +3,7 @@ import type { Report } from "../../../lib/contracts/index.ts";
 import type { Picture } from "../pictures.ts";
 import { curvesSection } from "./curves.ts";
 import { moment } from "./format.ts";
+import { ladderSection } from "./ladder-section.ts";
 import { type Content, html, trusted } from "./markup.ts";
 import { hostsSection, notesSection, paritySection } from "./provenance-section.ts";
 import { qualitySection } from "./quality-section.ts";
@@ -47,6 +48,7 @@ ${section("quality", "Quality by class and case", qualitySection(report, picture
 ${section("training", "Training", curvesSection(report))}
 ${section("parity", "Parity of the engines", paritySection(report))}
 ${section("time", "Time and dollars", stagesSection(report))}
+${section("ladder", "Capacity", ladderSection(report))}
 ${section("quarantine", "Quarantine", quarantineSection(report))}
 ${section("warnings", "Warnings", warningsSection(report))}
 ${section("errors", "Errors", errorsSection(report))}

@@ -6,9 +6,9 @@ import { memoryMiB, nvidiaGpus } from "../../local/machine.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
 import { EXIT } from "../exit-codes.ts";
 import { bytes, significant } from "../format.ts";
-import { note } from "../messages.ts";
+import { type Emit, note } from "../messages.ts";
 
-interface Check {
+export interface Check {
   name: string;
   state: "ok" | "warning" | "failed";
   found: string;
@@ -41,6 +41,11 @@ export async function doctor({ workbench, emit }: CommandContext): Promise<Comma
     if (!(error instanceof VoxelburstError)) throw error;
     checks.push({ name: "python", state: "failed", found: error.message, remedy: error.remedy });
   }
+  return showChecks(checks, emit);
+}
+
+/** The table of checks, and what to do about those that are not good. */
+export function showChecks(checks: readonly Check[], emit: Emit): CommandResult {
   const mark = { ok: "ok", warning: "warning", failed: "FAILED" };
   emit({
     kind: "table",

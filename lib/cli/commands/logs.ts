@@ -8,22 +8,29 @@ import type { CommandContext, CommandResult } from "../command.ts";
 import { EXIT } from "../exit-codes.ts";
 import { note } from "../messages.ts";
 
-export async function logs(
-  { workbench, emit }: CommandContext,
-  wanted: string | undefined,
-  stage: string | undefined,
-): Promise<CommandResult> {
-  // One argument may be either: no run is called like a stage alone.
-  if (wanted !== undefined && stage === undefined && stageName.safeParse(wanted).success) {
-    stage = wanted;
-    wanted = undefined;
-  }
+/**
+ * One argument may be either: no run is called like a stage alone.
+ *
+ * @throws VoxelburstError UsageInvalid
+ */
+export function stageAndRun(first: string | undefined, second: string | undefined) {
+  const isStage = second === undefined && stageName.safeParse(first).success;
+  const [wanted, stage] = isStage ? [undefined, first] : [first, second];
   if (stage !== undefined && !stageName.safeParse(stage).success)
     throw new VoxelburstError(
       "UsageInvalid",
       `${stage} is no stage; allowed: ${stageName.options.join(", ")}.`,
       "Name a stage, or leave it out for all of them.",
     );
+  return { wanted, stage };
+}
+
+export async function logs(
+  { workbench, emit }: CommandContext,
+  first: string | undefined,
+  second: string | undefined,
+): Promise<CommandResult> {
+  const { wanted, stage } = stageAndRun(first, second);
   const folder = findRun(workbench.home, wanted);
   const files = logFiles(folder.logs).filter((name) => stage === undefined || name.startsWith(`${stage}-`));
   if (files.length === 0)

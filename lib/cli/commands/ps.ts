@@ -2,7 +2,7 @@
 import { RunFolder, runIds } from "../../local/run-folder.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
 import { EXIT } from "../exit-codes.ts";
-import { duration } from "../format.ts";
+import { duration, type Table } from "../format.ts";
 import { note } from "../messages.ts";
 
 export async function ps({ workbench, emit }: CommandContext): Promise<CommandResult> {
@@ -22,19 +22,23 @@ export async function ps({ workbench, emit }: CommandContext): Promise<CommandRe
     })
     .sort((a, b) => ((a.startedAt ?? "") < (b.startedAt ?? "") ? 1 : -1));
   if (runs.length === 0) emit(note("NoRuns", "there is no run yet; `voxelburst run DATASET` starts one"));
-  else
-    emit({
-      kind: "table",
-      code: "Runs",
-      table: {
-        columns: [{ title: "run" }, { title: "status" }, { title: "started" }, { title: "time", align: "right" }],
-        rows: runs.map((run) => [
-          run.runId,
-          run.status,
-          run.startedAt?.replace("T", " ").slice(0, 16) ?? "-",
-          run.seconds === null ? "-" : duration(run.seconds),
-        ]),
-      },
-    });
+  else emit({ kind: "table", code: "Runs", table: runsTable(runs) });
   return { exitCode: EXIT.done, json: { runs } };
 }
+
+export interface ListedRun {
+  runId: string;
+  status: string;
+  startedAt: string | null;
+  seconds: number | null;
+}
+
+export const runsTable = (runs: readonly ListedRun[]): Table => ({
+  columns: [{ title: "run" }, { title: "status" }, { title: "started" }, { title: "time", align: "right" }],
+  rows: runs.map((run) => [
+    run.runId,
+    run.status,
+    run.startedAt?.replace("T", " ").slice(0, 16) ?? "-",
+    run.seconds === null ? "-" : duration(run.seconds),
+  ]),
+});

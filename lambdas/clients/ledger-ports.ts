@@ -1,0 +1,29 @@
+// The ledger's ports on AWS, as the stack tells its functions.
+import * as z from "zod";
+import { mostUsdPerHour } from "../../lib/contracts/prices.ts";
+import { positive } from "../../lib/contracts/primitives.ts";
+import type { LedgerPorts } from "../ledger/ports.ts";
+import { DynamoLedgerStore } from "./dynamo-ledger.ts";
+import { environment } from "./environment.ts";
+
+const settings = z.strictObject({
+  table: z.string().min(1),
+  caps: z.strictObject({ runUsd: positive, monthUsd: positive }),
+  /** EC2's price of a type where the deployment gives one. */
+  usdPerHour: z.record(z.string(), positive).default({}),
+});
+
+/** VOXELBURST_LEDGER as lib/cloud/ledger.ts writes it. */
+export type LedgerSettings = z.input<typeof settings>;
+
+/** @throws VoxelburstError EnvironmentIncomplete */
+export function ledgerFromEnvironment(): Pick<LedgerPorts, "ledger" | "caps" | "usdPerHour" | "clock"> {
+  const { table, caps, usdPerHour } = settings.parse(JSON.parse(environment("VOXELBURST_LEDGER")));
+  return {
+    ledger: new DynamoLedgerStore(table),
+    caps,
+    usdPerHour: ({ service, instanceType }) =>
+      mostUsdPerHour(service === "batch" ? "ec2" : "sagemaker", instanceType, usdPerHour),
+    clock: { now: () => new Date() },
+  };
+}

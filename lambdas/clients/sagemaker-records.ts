@@ -1,0 +1,117 @@
+// SageMaker's records of trainings and transforms: BillableTimeInSeconds is what is charged for.
+import {
+  DescribeTrainingJobCommand,
+  DescribeTransformJobCommand,
+  paginateListTrainingJobs,
+  paginateListTransformJobs,
+  SageMakerClient,
+  StopTrainingJobCommand,
+  StopTransformJobCommand,
+} from "@aws-sdk/client-sagemaker";
+import type { BoundedJob } from "../../lib/contracts/ledger.ts";
+import type { JobUse } from "../ledger/ports.ts";
+import type { LastLines } from "./last-lines.ts";
+
+const LOG_GROUPS = { training: "/aws/sagemaker/TrainingJobs", transform: "/aws/sagemaker/TransformJobs" };
+
+const isOver = (status: string | undefined) => ["Completed", "Failed", "Stopped"].includes(status ?? "");
+
+interface JobRecord {
+  name: string;
+  status: string | undefined;
+  instances: number;
+  createdAt: Date | undefined;
+  startedAt: Date | undefined;
+  endedAt: Date | undefined;
+  billableSeconds: number | undefined;
+}
+
+export class SageMakerRecords {
+  private readonly client: SageMakerClient;
+  private readonly lines: LastLines | undefined;
+
+  /** @param lines - undefined: nobody asks when a job last said something */
+  constructor(client = new SageMakerClient({}), lines?: LastLines) {
+    this.client = client;
+    this.lines = lines;
+  }
+
+  async use(job: BoundedJob): Promise<JobUse> {
+    const use: JobUse = { times: [], isAlive: false, running: [] };
+    for (const name of await this.names(job)) {
+      const record = await this.describe(job, name);
+      const running = !isOver(record.status);
+      use.isAlive ||= running;
+      const from = (record.startedAt ?? record.createdAt)?.getTime();
+      // Created, and ended without ever having had an instance.
+      if (from === undefined || (!running && !record.startedAt)) continue;
+      const end = running ? undefined : endOf(record, from);
+      for (let instance = 0; instance < record.instances; instance++)
+        use.times.push({ instance: `${name}#${instance}`, fromMs: from, ...(end === undefined ? {} : { toMs: end }) });
+      if (!running || !record.startedAt) continue;
+      const group = LOG_GROUPS[job.service === "training" ? "training" : "transform"];
+      const lastSignMs = await this.lines?.lastMsOfAll(group, `${name}/`);
+      use.running.push({ id: name, startedAtMs: from, ...(lastSignMs === undefined ? {} : { lastSignMs }) });
+    }
+    return use;
+  }
+
+  async stop(job: BoundedJob): Promise<void> {
+    for (const name of await this.names(job)) {
+      const { status } = await this.describe(job, name);
+      if (!isOver(status) && status !== "Stopping") await this.stopOne(job, name);
+    }
+  }
+
+  /** It takes no reason. */
+  async stopOne({ service }: BoundedJob, name: string): Promise<void> {
+    await (service === "training"
+      ? this.client.send(new StopTrainingJobCommand({ TrainingJobName: name }))
+      : this.client.send(new StopTransformJobCommand({ TransformJobName: name })));
+  }
+
+  private async names({ service, name }: BoundedJob): Promise<string[]> {
+    const start = name.replace(/\*$/, "");
+    const config = { client: this.client };
+    // NameContains looks anywhere in a name.
+    const found: (string | undefined)[] = [];
+    if (service === "training")
+      for await (const { TrainingJobSummaries = [] } of paginateListTrainingJobs(config, { NameContains: start }))
+        found.push(...TrainingJobSummaries.map((job) => job.TrainingJobName));
+    else
+      for await (const { TransformJobSummaries = [] } of paginateListTransformJobs(config, { NameContains: start }))
+        found.push(...TransformJobSummaries.map((job) => job.TransformJobName));
+    return found.filter(
+      (each) => each !== undefined && (name.endsWith("*") ? each.startsWith(start) : each === name),
+    ) as string[];
+  }
+
+  private async describe({ service }: BoundedJob, name: string): Promise<JobRecord> {
+    if (service === "training") {
+      const job = await this.client.send(new DescribeTrainingJobCommand({ TrainingJobName: name }));
+      return {
+        name,
+        status: job.TrainingJobStatus,
+        instances: job.ResourceConfig?.InstanceCount ?? 1,
+        createdAt: job.CreationTime,
+        startedAt: job.TrainingStartTime,
+        endedAt: job.TrainingEndTime,
+        billableSeconds: job.BillableTimeInSeconds,
+      };
+    }
+    const job = await this.client.send(new DescribeTransformJobCommand({ TransformJobName: name }));
+    return {
+      name,
+      status: job.TransformJobStatus,
+      instances: job.TransformResources?.InstanceCount ?? 1,
+      createdAt: job.CreationTime,
+      startedAt: job.TransformStartTime,
+      endedAt: job.TransformEndTime,
+      billableSeconds: undefined,
+    };
+  }
+}
+
+/** Of managed spot less is billable than the job took: the instances that were taken back and waited for are not. */
+const endOf = ({ billableSeconds, endedAt }: JobRecord, fromMs: number): number =>
+  billableSeconds === undefined ? (endedAt?.getTime() ?? fromMs) : fromMs + billableSeconds * 1000;

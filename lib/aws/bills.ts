@@ -1,0 +1,167 @@
+// What still bills after `destroy`, or would: what a stack keeps, and what runs outside of any stack.
+import {
+  CloudFormationClient,
+  GetTemplateCommand,
+  paginateListStackResources,
+  paginateListStacks,
+  type StackResourceSummary,
+  type StackSummary,
+} from "@aws-sdk/client-cloudformation";
+import { EC2Client, paginateDescribeCapacityReservations, paginateDescribeInstances } from "@aws-sdk/client-ec2";
+import { paginateListTrainingJobs, paginateListTransformJobs, SageMakerClient } from "@aws-sdk/client-sagemaker";
+import { STACKS } from "../contracts/outputs.ts";
+
+export interface Bill {
+  what: string;
+  /** Its name or ARN. */
+  id: string;
+  why: string;
+  /** Whether it goes with the stacks. */
+  goes: boolean;
+}
+
+/** Kinds of resources that bill by their existence or content; CloudFormation's other kinds cost nothing by themselves. */
+const BILLS: Record<string, string> = {
+  "AWS::S3::Bucket": "bills its objects and versions",
+  "AWS::KMS::Key": "1 USD a month, until its deletion has been scheduled and waited for",
+  "AWS::SecretsManager::Secret": "0.40 USD a month",
+  "AWS::DynamoDB::Table": "bills its items",
+  "AWS::DynamoDB::GlobalTable": "bills its items",
+  "AWS::Logs::LogGroup": "bills what it keeps",
+  "AWS::ECR::Repository": "bills its images",
+  "AWS::EC2::VPCEndpoint": "interface endpoints bill by the hour and zone",
+  "AWS::CloudWatch::Alarm": "0.10 USD a month for each metric",
+  "AWS::CloudWatch::Dashboard": "3 USD a month",
+  "AWS::SQS::Queue": "bills its requests alone",
+};
+
+/** Of our own resources everything begins so: jobs of trainings and transforms are named after their stage. */
+const JOB_NAMES = ["train-", "infer-"] as const;
+
+/** Stacks of this application that exist, and the last deleted one of each name. */
+async function stacksOf(client: CloudFormationClient): Promise<StackSummary[]> {
+  const names = new Set<string>(Object.values(STACKS));
+  const found = new Map<string, StackSummary>();
+  for await (const { StackSummaries } of paginateListStacks({ client }, {}))
+    for (const stack of StackSummaries ?? []) {
+      const name = stack.StackName!;
+      // The list is sorted by time, the latest first; a deleted stack is listed for 90 days.
+      if (names.has(name) && !found.has(name)) found.set(name, stack);
+    }
+  return [...found.values()];
+}
+
+export async function stillBilling(): Promise<Bill[]> {
+  const client = new CloudFormationClient({});
+  const bills: Bill[] = [];
+  for (const stack of await stacksOf(client)) {
+    const isGone = stack.StackStatus === "DELETE_COMPLETE";
+    const kept = isGone ? undefined : await keptByTemplate(client, stack.StackId!);
+    const pages = paginateListStackResources({ client }, { StackName: stack.StackId! });
+    for await (const { StackResourceSummaries } of pages)
+      for (const resource of StackResourceSummaries ?? []) {
+        const bill = billOf(resource, kept);
+        // Of a stack that is gone, what was deleted with it is listed too.
+        if (bill && (!isGone || resource.ResourceStatus === "DELETE_SKIPPED")) bills.push(bill);
+      }
+  }
+  return [...bills, ...(await running())];
+}
+
+/** @param kept - logical ids that the template keeps; undefined for a stack that is gone */
+function billOf(resource: StackResourceSummary, kept: Set<string> | undefined): Bill | undefined {
+  const why = BILLS[resource.ResourceType ?? ""];
+  if (!why || !resource.PhysicalResourceId || resource.ResourceStatus === "DELETE_COMPLETE") return undefined;
+  return {
+    what: resource.ResourceType!.replace("AWS::", "").replaceAll("::", " "),
+    id: resource.PhysicalResourceId,
+    why,
+    goes: kept !== undefined && !kept.has(resource.LogicalResourceId!),
+  };
+}
+
+async function keptByTemplate(client: CloudFormationClient, StackName: string): Promise<Set<string>> {
+  const { TemplateBody } = await client.send(new GetTemplateCommand({ StackName, TemplateStage: "Processed" }));
+  const { Resources } = JSON.parse(TemplateBody ?? "{}") as { Resources?: Record<string, { DeletionPolicy?: string }> };
+  return new Set(
+    Object.entries(Resources ?? {})
+      .filter(([, { DeletionPolicy }]) => DeletionPolicy?.startsWith("Retain"))
+      .map(([name]) => name),
+  );
+}
+
+/** What no stack owns: jobs, the instances that Batch started, reserved capacity. */
+async function running(): Promise<Bill[]> {
+  return [...(await instances()), ...(await reservations()), ...(await sageMakerJobs())];
+}
+
+async function instances(): Promise<Bill[]> {
+  const found: Bill[] = [];
+  const pages = paginateDescribeInstances(
+    { client: new EC2Client({}) },
+    {
+      Filters: [
+        { Name: "tag:application", Values: ["voxelburst"] },
+        { Name: "instance-state-name", Values: ["pending", "running", "stopping", "stopped"] },
+      ],
+    },
+  );
+  for await (const { Reservations } of pages)
+    for (const { InstanceId, InstanceType, State } of (Reservations ?? []).flatMap((each) => each.Instances ?? []))
+      found.push({
+        what: `EC2 instance ${InstanceType}`,
+        id: InstanceId!,
+        why: `${State?.Name}: bills by the second, stopped ones for their volumes`,
+        goes: true,
+      });
+  return found;
+}
+
+/** Somebody else's reservations are listed too: nothing says for whom one was made. */
+async function reservations(): Promise<Bill[]> {
+  const found: Bill[] = [];
+  const pages = paginateDescribeCapacityReservations(
+    { client: new EC2Client({}) },
+    { Filters: [{ Name: "state", Values: ["active", "pending"] }] },
+  );
+  for await (const { CapacityReservations } of pages)
+    for (const each of CapacityReservations ?? [])
+      found.push({
+        what: `Capacity Reservation, ${each.TotalInstanceCount} ${each.InstanceType}`,
+        id: each.CapacityReservationId!,
+        why: "bills whether it is used or not; a Capacity Block is paid for already",
+        goes: false,
+      });
+  return found;
+}
+
+async function sageMakerJobs(): Promise<Bill[]> {
+  const client = new SageMakerClient({});
+  const found: Bill[] = [];
+  const isOurs = (name: string) => JOB_NAMES.some((start) => name.startsWith(start));
+  for await (const page of paginateListTrainingJobs({ client }, { StatusEquals: "InProgress" }))
+    for (const { TrainingJobName, WarmPoolStatus } of page.TrainingJobSummaries ?? [])
+      if (isOurs(TrainingJobName!))
+        found.push({
+          what: "SageMaker training job",
+          id: TrainingJobName!,
+          why: warmth(WarmPoolStatus?.Status),
+          goes: false,
+        });
+  for await (const page of paginateListTrainingJobs({ client }, { WarmPoolStatusEquals: "Available" }))
+    for (const { TrainingJobName } of page.TrainingJobSummaries ?? [])
+      if (isOurs(TrainingJobName!))
+        found.push({
+          what: "SageMaker warm pool",
+          id: TrainingJobName!,
+          why: "its instances bill until it ends",
+          goes: false,
+        });
+  for await (const page of paginateListTransformJobs({ client }, { StatusEquals: "InProgress" }))
+    for (const { TransformJobName } of page.TransformJobSummaries ?? [])
+      if (isOurs(TransformJobName!))
+        found.push({ what: "SageMaker transform job", id: TransformJobName!, why: "runs", goes: false });
+  return found;
+}
+
+const warmth = (status: string | undefined) => (status ? `runs, in a warm pool (${status})` : "runs");

@@ -1,0 +1,101 @@
+// The ledger: a table of what runs and months have spent and hold, and the two functions that the state machine asks.
+import { RemovalPolicy } from "aws-cdk-lib";
+import * as dynamodb from "aws-cdk-lib/aws-dynamodb";
+import * as iam from "aws-cdk-lib/aws-iam";
+import type * as kms from "aws-cdk-lib/aws-kms";
+import { Construct } from "constructs";
+import type { Deployment } from "../contracts/deployment.ts";
+import { FUNCTION_SECONDS } from "../stages/limits.ts";
+import { allowObjects } from "../stages/object-access.ts";
+import type { Buckets } from "../stages/stage-context.ts";
+import { acknowledge } from "./acknowledge.ts";
+import { BundledFunction } from "./bundled-function.ts";
+import { allowJobs } from "./job-access.ts";
+
+export interface LedgerProps {
+  readonly deployment: Pick<Deployment, "budgets" | "fleets" | "removalPolicy">;
+  readonly buckets: Buckets;
+  readonly encryptionKey: kms.IKey;
+}
+
+export class Ledger extends Construct {
+  readonly table: dynamodb.Table;
+  readonly reserve: BundledFunction;
+  readonly settle: BundledFunction;
+  /** VOXELBURST_LEDGER, as lambdas/clients/ledger-ports.ts reads it. */
+  readonly settings: string;
+  private readonly props: LedgerProps;
+
+  constructor(scope: Construct, id: string, props: LedgerProps) {
+    super(scope, id);
+    this.props = props;
+    this.table = this.renderTable();
+    const { budgets, fleets } = props.deployment;
+    const priced = fleets.flatMap(({ instanceType, usdPerHour }) => (usdPerHour ? [[instanceType, usdPerHour]] : []));
+    this.settings = JSON.stringify({
+      table: this.table.tableName,
+      caps: { runUsd: budgets.maxUsdPerRun, monthUsd: budgets.maxUsdPerMonth },
+      usdPerHour: Object.fromEntries(priced),
+    });
+    this.reserve = this.addFunction("reserve", "before a job starts, the most that it can cost is held");
+    allowObjects(this.reserve, props.buckets.artefacts, { read: ["runs/*/recipe.json"] });
+    this.settle = this.addFunction("settle", "what a job did cost takes the place of what was held");
+    for (const each of [this.reserve, this.settle]) {
+      this.allowHoldAndSettle(each);
+      allowJobs(each.role as iam.Role);
+    }
+  }
+
+  /** Holding: what start-run does for ingest. */
+  allowHold(grantee: iam.IGrantable): void {
+    this.allow(grantee, ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]);
+  }
+
+  /** Holding, and putting what was spent in a hold's place. */
+  allowHoldAndSettle(grantee: iam.IGrantable): void {
+    this.allow(grantee, [
+      "dynamodb:GetItem",
+      "dynamodb:Query",
+      "dynamodb:PutItem",
+      "dynamodb:UpdateItem",
+      "dynamodb:DeleteItem",
+    ]);
+  }
+
+  /** A transaction is allowed by its parts; the table's own key is decrypted in its caller's name. */
+  private allow(grantee: iam.IGrantable, actions: string[]): void {
+    const { grantPrincipal } = grantee;
+    grantPrincipal.addToPrincipalPolicy(new iam.PolicyStatement({ actions, resources: [this.table.tableArn] }));
+    grantPrincipal.addToPrincipalPolicy(
+      new iam.PolicyStatement({ actions: ["kms:Decrypt"], resources: [this.props.encryptionKey.keyArn] }),
+    );
+  }
+
+  private addFunction(verb: "reserve" | "settle", does: string): BundledFunction {
+    return new BundledFunction(this, verb === "reserve" ? "Reserve" : "Settle", {
+      verb,
+      description: `voxelburst ${verb}: ${does}`,
+      timeoutSeconds: FUNCTION_SECONDS.ledger,
+      memoryMiB: 512,
+      environment: { VOXELBURST_LEDGER: this.settings },
+    });
+  }
+
+  private renderTable(): dynamodb.Table {
+    const isKept = this.props.deployment.removalPolicy === "retain";
+    const table = new dynamodb.Table(this, "Table", {
+      partitionKey: { name: "pk", type: dynamodb.AttributeType.STRING },
+      sortKey: { name: "sk", type: dynamodb.AttributeType.STRING },
+      billingMode: dynamodb.BillingMode.PAY_PER_REQUEST,
+      encryption: dynamodb.TableEncryption.CUSTOMER_MANAGED,
+      encryptionKey: this.props.encryptionKey,
+      pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
+      deletionProtection: isKept,
+      removalPolicy: isKept ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    });
+    acknowledge(table, {
+      "HIPAA.Security-DynamoDBInBackupPlan": "point-in-time recovery goes back 35 days, and no month matters longer",
+    });
+    return table;
+  }
+}

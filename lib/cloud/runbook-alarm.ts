@@ -1,0 +1,50 @@
+// An alarm that a person can act on: it has a heading of its own in docs/runbook.md and tells a topic.
+import type { Duration } from "aws-cdk-lib";
+import * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
+import * as actions from "aws-cdk-lib/aws-cloudwatch-actions";
+import type * as sns from "aws-cdk-lib/aws-sns";
+import type { Construct } from "constructs";
+
+export interface RunbookAlarmProps {
+  /** One sentence: what has happened when it goes off. */
+  readonly meaning: string;
+  readonly metric: cloudwatch.IMetric;
+  readonly threshold: number;
+  /** @default - at or above the threshold */
+  readonly comparison?: cloudwatch.ComparisonOperator;
+  /** Periods of the metric that are looked at, all of which have to breach.
+   * @default 1 */
+  readonly periods?: number;
+  /** @default - notBreaching: silence is health */
+  readonly missingData?: cloudwatch.TreatMissingData;
+  readonly topic: sns.ITopic;
+}
+
+/** Where the runbook is read: below the repository's root, since nobody knows where a team keeps its copy. */
+const RUNBOOK = "docs/runbook.md";
+
+/** The heading of an alarm in the runbook is its construct's id; Markdown's anchor is that in lower case. */
+export const runbookAnchor = (id: string): string => `${RUNBOOK}#${id.toLowerCase()}`;
+
+export class RunbookAlarm extends cloudwatch.Alarm {
+  constructor(scope: Construct, id: string, props: RunbookAlarmProps) {
+    super(scope, id, {
+      alarmDescription: `${props.meaning} Runbook: ${runbookAnchor(id)}`,
+      metric: props.metric,
+      threshold: props.threshold,
+      comparisonOperator: props.comparison ?? cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      evaluationPeriods: props.periods ?? 1,
+      treatMissingData: props.missingData ?? cloudwatch.TreatMissingData.NOT_BREACHING,
+    });
+    const action = new actions.SnsAction(props.topic);
+    this.addAlarmAction(action);
+    // Whoever was woken wants to know that it is over.
+    this.addOkAction(action);
+  }
+}
+
+/** Messages that nobody could deliver or handle: a dead-letter queue that is not empty. */
+export const deadLetters = (
+  queue: { metricApproximateNumberOfMessagesVisible(options?: cloudwatch.MetricOptions): cloudwatch.Metric },
+  period: Duration,
+): cloudwatch.Metric => queue.metricApproximateNumberOfMessagesVisible({ period, statistic: "Maximum" });

@@ -1,0 +1,139 @@
+// What still bills, from recorded answers of CloudFormation, EC2 and SageMaker before and after `cdk destroy`.
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { stillBilling } from "../../lib/aws/bills.ts";
+import { main } from "../../lib/cli/main.ts";
+import { motoEnvironment } from "./moto.ts";
+import { RecordedAws } from "./recorded.ts";
+
+const cloudFormation = (action: string, body: string) =>
+  `<${action}Response xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><${action}Result>${body}</${action}Result></${action}Response>`;
+const ec2 = (action: string, body: string) =>
+  `<${action}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">${body}</${action}Response>`;
+
+interface Resource {
+  name: string;
+  type: string;
+  status?: string;
+  kept?: boolean;
+}
+
+const RESOURCES: Resource[] = [
+  { name: "Data", type: "AWS::S3::Bucket", kept: true },
+  { name: "Key", type: "AWS::KMS::Key", kept: true },
+  { name: "Alarm", type: "AWS::CloudWatch::Alarm" },
+  { name: "Role", type: "AWS::IAM::Role" },
+];
+
+let aws: RecordedAws;
+beforeEach(async () => {
+  aws = new RecordedAws();
+  for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+  Object.assign(aws.answers, {
+    DescribeInstances: ec2("DescribeInstances", "<reservationSet/>"),
+    DescribeCapacityReservations: ec2("DescribeCapacityReservations", "<capacityReservationSet/>"),
+    ListTrainingJobs: { TrainingJobSummaries: [] },
+    ListTransformJobs: { TransformJobSummaries: [] },
+  });
+});
+afterEach(() => {
+  aws.stop();
+  vi.unstubAllEnvs();
+});
+
+/** The storage stack, as it is or as it was. */
+function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE"): void {
+  const id = "arn:aws:cloudformation:us-east-1:123456789012:stack/VoxelburstStorage/1";
+  const isGone = status === "DELETE_COMPLETE";
+  const member = (stack: string, state: string) =>
+    `<member><StackName>${stack}</StackName><StackId>${id}</StackId><StackStatus>${state}</StackStatus><CreationTime>2026-11-01T00:00:00Z</CreationTime></member>`;
+  aws.answers.ListStacks = cloudFormation(
+    "ListStacks",
+    // An earlier one of the same name, and somebody else's.
+    `<StackSummaries>${member("VoxelburstStorage", status)}${member("VoxelburstStorage", "DELETE_COMPLETE")}${member("Other", "CREATE_COMPLETE")}</StackSummaries>`,
+  );
+  aws.answers.ListStackResources = cloudFormation(
+    "ListStackResources",
+    `<StackResourceSummaries>${RESOURCES.map(
+      ({ name, type, kept }) =>
+        `<member><LogicalResourceId>${name}</LogicalResourceId><PhysicalResourceId>${name.toLowerCase()}-1</PhysicalResourceId><ResourceType>${type}</ResourceType><ResourceStatus>${isGone ? (kept ? "DELETE_SKIPPED" : "DELETE_COMPLETE") : "CREATE_COMPLETE"}</ResourceStatus><LastUpdatedTimestamp>2026-11-01T00:00:00Z</LastUpdatedTimestamp></member>`,
+    ).join("")}</StackResourceSummaries>`,
+  );
+  const template = {
+    Resources: Object.fromEntries(
+      RESOURCES.map(({ name, type, kept }) => [name, { Type: type, ...(kept ? { DeletionPolicy: "Retain" } : {}) }]),
+    ),
+  };
+  aws.answers.GetTemplate = cloudFormation(
+    "GetTemplate",
+    `<TemplateBody>${JSON.stringify(template).replaceAll('"', "&quot;")}</TemplateBody>`,
+  );
+}
+
+const named = (bills: Awaited<ReturnType<typeof stillBilling>>) => bills.map(({ id, goes }) => [id, goes]);
+
+describe("what still bills", () => {
+  test("while the stacks are there is told apart by what their templates keep", async () => {
+    recordStack("CREATE_COMPLETE");
+    expect(named(await stillBilling())).toEqual([
+      ["data-1", false],
+      ["key-1", false],
+      ["alarm-1", true],
+    ]);
+    // One stack of that name is looked at, the latest.
+    expect(aws.inputsOf("ListStackResources")).toHaveLength(1);
+  });
+
+  test("once they are gone is what their deletion left out", async () => {
+    recordStack("DELETE_COMPLETE");
+    expect(named(await stillBilling())).toEqual([
+      ["data-1", false],
+      ["key-1", false],
+    ]);
+  });
+
+  test("outside of every stack is instances, reservations, jobs and warm pools", async () => {
+    aws.answers.ListStacks = cloudFormation("ListStacks", "<StackSummaries/>");
+    aws.answers.DescribeInstances = ec2(
+      "DescribeInstances",
+      "<reservationSet><item><instancesSet><item><instanceId>i-1</instanceId><instanceType>p5.48xlarge</instanceType><instanceState><name>running</name></instanceState></item></instancesSet></item></reservationSet>",
+    );
+    aws.answers.DescribeCapacityReservations = ec2(
+      "DescribeCapacityReservations",
+      "<capacityReservationSet><item><capacityReservationId>cr-1</capacityReservationId><instanceType>p5.48xlarge</instanceType><totalInstanceCount>2</totalInstanceCount></item></capacityReservationSet>",
+    );
+    aws.answers.ListTrainingJobs = ({ WarmPoolStatusEquals }: Record<string, string>) => ({
+      TrainingJobSummaries: (WarmPoolStatusEquals ? ["train-warm"] : ["train-a", "somebody-elses"]).map((name) => ({
+        TrainingJobName: name,
+        TrainingJobArn: `arn:aws:sagemaker:us-east-1:123456789012:training-job/${name}`,
+        CreationTime: 1,
+        TrainingJobStatus: "InProgress",
+      })),
+    });
+    expect(named(await stillBilling())).toEqual([
+      ["i-1", true],
+      ["cr-1", false],
+      ["train-a", false],
+      ["train-warm", false],
+    ]);
+    // Only instances that carry our tag.
+    expect(aws.inputsOf("DescribeInstances")[0]).toMatchObject({
+      "Filter.1.Name": "tag:application",
+      "Filter.1.Value.1": "voxelburst",
+    });
+  });
+
+  test("is what `destroy --verify` lists, without removing anything", async () => {
+    recordStack("CREATE_COMPLETE");
+    let out = "";
+    const spy = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+      out += String(text);
+      return true;
+    });
+    const code = await main(["destroy", "--verify"]).finally(() => spy.mockRestore());
+    expect(code).toBe(0);
+    expect(out).toMatch(/S3 Bucket +data-1 +STAYS +bills its objects/);
+    expect(out).toMatch(/CloudWatch Alarm +alarm-1 +goes/);
+    expect(out).toContain("2 things would still bill");
+    expect(aws.calls.map(({ action }) => action).filter((action) => /Delete|Stop|Terminate/.test(action))).toEqual([]);
+  });
+});

@@ -1,0 +1,230 @@
+// doctor's questions to AWS: those that moto answers for real, and recorded answers for what it does not know.
+import { CreateVpcCommand, CreateVpcEndpointCommand, EC2Client } from "@aws-sdk/client-ec2";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import {
+  endpointChecks,
+  instanceTypeChecks,
+  JOB_ENDPOINTS,
+  offeringChecks,
+  reservationChecks,
+} from "../../lib/aws/capacity.ts";
+import { look } from "../../lib/aws/check.ts";
+import { examineAccount } from "../../lib/aws/doctor.ts";
+import { needsOf, quotaChecks } from "../../lib/aws/quotas.ts";
+import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
+import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
+import { RecordedAws } from "./recorded.ts";
+
+const configured = (input: DeploymentInput = {}) => deployment.parse(input);
+const spot = (instanceType: "p5.48xlarge" | "p4d.24xlarge" | "g6e.4xlarge", maxNodes = 2) =>
+  ({ rung: "spot", instanceType, maxNodes }) as const;
+
+describe("against moto", () => {
+  let moto: Moto;
+  // moto has the defaults of quotas, and no list of those that were applied.
+  const quotas = new RecordedAws();
+  beforeAll(async () => {
+    moto = await startMoto();
+    quotas.answers.ListServiceQuotas = { Quotas: [] };
+    await quotas.start();
+  }, 90_000);
+  afterAll(() => {
+    moto?.stop();
+    quotas.stop();
+  });
+  beforeEach(() => {
+    const environment = { ...motoEnvironment(moto.url), AWS_ENDPOINT_URL_SERVICE_QUOTAS: quotas.url };
+    for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+  });
+  afterEach(() => vi.unstubAllEnvs());
+
+  // moto reads its tables of instance types when it is first asked for one.
+  test("identity, a wrong region and stacks are known of an empty account, and nothing throws", async () => {
+    const checks = await examineAccount(configured({ region: "eu-west-1" }));
+    expect(checks[0]).toMatchObject({ name: "identity", state: "ok", found: expect.stringContaining("123456789012") });
+    expect(checks[1]).toMatchObject({ name: "region", state: "failed", remedy: expect.stringContaining("eu-west-1") });
+    const stacks = checks.filter(({ name }) => name.startsWith("stack "));
+    expect(stacks).toHaveLength(4);
+    for (const stack of stacks) expect(stack).toMatchObject({ state: "warning", found: "not deployed" });
+    for (const { state, remedy } of checks) if (state !== "ok") expect(remedy).toMatch(/\S{3}/);
+  }, 180_000);
+
+  test("a type is offered in some zones of the region, and refused in a zone that has none", async () => {
+    const [offered] = await offeringChecks(configured({ fleets: [spot("p4d.24xlarge")] }));
+    expect(offered).toMatchObject({ state: "warning", found: expect.stringMatching(/us-east-1[a-f]/) });
+    const zone = "us-east-1e"; // moto's table has no p4d there
+    const [refused] = await offeringChecks(
+      configured({ region: "us-east-1", zones: [zone], fleets: [spot("p4d.24xlarge")] }),
+    );
+    expect(refused).toMatchObject({ state: "failed", found: expect.stringContaining(`not ${zone}`) });
+  });
+
+  test("EC2's own description of a type agrees with the table that launch templates are made from", async () => {
+    const checks = await instanceTypeChecks(configured({ fleets: [spot("p4d.24xlarge"), spot("g6e.4xlarge")] }));
+    expect(checks.map(({ name, state, found }) => [name, state, found])).toEqual(
+      expect.arrayContaining([
+        ["EC2's description of p4d.24xlarge", "ok", expect.stringContaining("4 EFA interfaces")],
+        ["EC2's description of g6e.4xlarge", "ok", expect.stringContaining("1 GPUs")],
+      ]),
+    );
+  });
+
+  test("a VPC without an endpoint is told which; with all of them it is good", async () => {
+    const client = new EC2Client({});
+    const { Vpc } = await client.send(new CreateVpcCommand({ CidrBlock: "10.0.0.0/16" }));
+    const create = (name: string) =>
+      client.send(
+        new CreateVpcEndpointCommand({
+          VpcId: Vpc!.VpcId!,
+          ServiceName: `com.amazonaws.us-east-1.${name}`,
+          VpcEndpointType: name === "s3" ? "Gateway" : "Interface",
+        }),
+      );
+    for (const name of JOB_ENDPOINTS.slice(1)) await create(name);
+    expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([
+      { state: "failed", found: expect.stringMatching(/lacks ecs$/) },
+    ]);
+    await create("ecs");
+    expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([{ state: "ok" }]);
+  });
+});
+
+describe("quotas", () => {
+  let aws: RecordedAws;
+  beforeEach(async () => {
+    aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+
+  test("are needed for what all fleets can ask for at once, by EC2's families", () => {
+    const config = configured({
+      fleets: [
+        spot("p5.48xlarge", 2),
+        spot("p4d.24xlarge", 3),
+        { rung: "on-demand", instanceType: "g6e.4xlarge", maxNodes: 4 },
+        { rung: "on-demand", instanceType: "p5.48xlarge", maxNodes: 1 },
+      ],
+      ingest: { maxVcpus: 64 },
+      training: { backend: "batch" },
+    });
+    expect(needsOf(config).map(({ quota, needed }) => [quota, needed])).toEqual([
+      ["L-7212CCBC", 2 * 192 + 3 * 96], // Spot P
+      ["L-DB2E81BA", 4 * 16], // On-Demand G and VT
+      ["L-417A185B", 192], // On-Demand P
+      ["L-34B43A08", 64], // Spot, standard
+    ]);
+  });
+
+  test("of a bought Capacity Block are none", () => {
+    const config = configured({
+      region: "us-east-1",
+      zones: ["us-east-1a"],
+      fleets: [
+        {
+          rung: "reservation",
+          instanceType: "p5.48xlarge",
+          maxNodes: 4,
+          reservationId: "cr-0123456789abcdef0",
+          capacityBlock: true,
+        },
+      ],
+      training: { backend: "batch" },
+    });
+    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08"]);
+  });
+
+  test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
+    aws.answers.ListServiceQuotas = ({ ServiceCode, NextToken }: Record<string, string>) =>
+      ServiceCode === "ec2"
+        ? NextToken
+          ? { Quotas: [{ QuotaCode: "L-34B43A08", Value: 640 }] }
+          : { Quotas: [{ QuotaCode: "L-7212CCBC", Value: 0 }], NextToken: "more" }
+        : { Quotas: [{ QuotaCode: "L-1", QuotaName: "ml.g6e.4xlarge for training job usage", Value: 3 }] };
+    const checks = await quotaChecks(
+      configured({
+        fleets: [spot("p5.48xlarge"), { rung: "on-demand", instanceType: "g6e.4xlarge", maxNodes: 1 }],
+      }),
+    );
+    const by = (name: string) => checks.find((check) => check.name.includes(name));
+    expect(by("P instances, Spot")).toMatchObject({ state: "failed", found: "0 of the 384 needed" });
+    expect(by("P instances, Spot")?.remedy).toContain("L-7212CCBC");
+    expect(by("standard")).toMatchObject({ state: "ok" });
+    expect(by("G instances, On-Demand")).toMatchObject({
+      state: "failed",
+      found: expect.stringContaining("not listed"),
+    });
+    expect(by("ml.p5.48xlarge for spot training jobs")).toMatchObject({ state: "failed" });
+    expect(by("ml.g6e.4xlarge for training jobs")).toMatchObject({ state: "ok", found: "3, 1 needed" });
+  });
+
+  test("that may not be looked at are a warning, and the rest is looked at all the same", async () => {
+    aws.answers.ListServiceQuotas = { __type: "AccessDeniedException", message: "not authorized to ListServiceQuotas" };
+    expect(await look("quotas", () => quotaChecks(configured()))).toMatchObject([
+      { name: "quotas", state: "warning", found: expect.stringContaining("ListServiceQuotas") },
+    ]);
+  });
+});
+
+describe("a reservation", () => {
+  let aws: RecordedAws;
+  beforeEach(async () => {
+    aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+
+  const reserved = (fields: Record<string, string>) =>
+    `<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><capacityReservationSet><item>${Object.entries(
+      {
+        capacityReservationId: "cr-0123456789abcdef0",
+        instanceType: "p5.48xlarge",
+        availabilityZone: "us-east-1a",
+        totalInstanceCount: "2",
+        availableInstanceCount: "1",
+        state: "active",
+        reservationType: "capacity-block",
+        endDate: "2026-12-01T11:30:00.000Z",
+        ...fields,
+      },
+    )
+      .map(([name, value]) => `<${name}>${value}</${name}>`)
+      .join("")}</item></capacityReservationSet></DescribeCapacityReservationsResponse>`;
+  const config = () =>
+    configured({
+      region: "us-east-1",
+      zones: ["us-east-1a"],
+      fleets: [
+        {
+          rung: "reservation",
+          instanceType: "p5.48xlarge",
+          reservationId: "cr-0123456789abcdef0",
+          capacityBlock: true,
+        },
+      ],
+    });
+
+  test.each([
+    ["as configured", {}, "ok", /active, 1 of 2 p5.48xlarge free in us-east-1a, until 2026-12-01/],
+    ["of another type", { instanceType: "p4d.24xlarge" }, "failed", /p4d/],
+    ["in another zone", { availabilityZone: "us-east-1b" }, "failed", /us-east-1b/],
+    ["that is no Capacity Block", { reservationType: "default" }, "failed", /active/],
+    ["that has not begun", { state: "scheduled" }, "warning", /scheduled/],
+  ])("%s", async (_, fields, state, found) => {
+    aws.answers.DescribeCapacityReservations = reserved(fields as Record<string, string>);
+    const [check] = await reservationChecks(config());
+    expect(check).toMatchObject({ state, found: expect.stringMatching(found) });
+  });
+
+  test("that nobody knows", async () => {
+    aws.answers.DescribeCapacityReservations =
+      '<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><capacityReservationSet/></DescribeCapacityReservationsResponse>';
+    expect(await reservationChecks(config())).toMatchObject([{ state: "failed" }]);
+  });
+});

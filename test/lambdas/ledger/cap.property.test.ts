@@ -1,0 +1,240 @@
+// The cap, whatever happens: runs side by side under random prices, limits and weather, against a bill that charges as
+// AWS does.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { GUARD_LIMITS, guard } from "../../../lambdas/guard/core.ts";
+import { IDLE_SECONDS, START_SECONDS } from "../../../lambdas/ledger/bound.ts";
+import { type Hold, holdMost, reserve, settle } from "../../../lambdas/ledger/core.ts";
+import { MemoryLedgerStore } from "../../../lambdas/ledger/memory-store.ts";
+import { monthAccount, runAccount } from "../../../lambdas/ledger/ports.ts";
+import {
+  type BoundedJob,
+  GUARD_INTERVAL_MINUTES,
+  type ReserveInput,
+  type ReserveOutput,
+} from "../../../lib/contracts/index.ts";
+import { aRequest } from "../../workflow/run.ts";
+import { SimulatedAws } from "./simulated-aws.ts";
+import { VirtualTime } from "./virtual-time.ts";
+
+const GUARD_SECONDS = GUARD_INTERVAL_MINUTES * 60;
+
+/** Mulberry32: a seed's random numbers, the same every time. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+const job = fc.record({
+  service: fc.constantFrom("batch" as const, "batch" as const, "training" as const),
+  children: fc.integer({ min: 1, max: 20 }),
+  childrenPerInstance: fc.constantFrom(1, 2, 4, 8),
+  attemptSeconds: fc.integer({ min: 60, max: 14_400 }),
+  attempts: fc.integer({ min: 1, max: 3 }),
+  waitSeconds: fc.integer({ min: 600, max: 3_600 }),
+  usdPerHour: fc.integer({ min: 1, max: 110 }),
+});
+const task = fc.array(job, { minLength: 1, maxLength: 3 }).map((rungs) => ({ rungs }));
+const run = fc.record({
+  beginsAfterSeconds: fc.integer({ min: 0, max: 20_000 }),
+  maxUsd: fc.integer({ min: 1, max: 3_000 }),
+  /** Each side by side with the others. */
+  lanes: fc.array(fc.array(task, { minLength: 1, maxLength: 2 }), { minLength: 1, maxLength: 2 }),
+});
+const scenario = fc.record({
+  seed: fc.integer(),
+  /** Before the end of November: months are in it or not. */
+  daysLeftOfMonth: fc.constantFrom(0.2, 10),
+  monthUsd: fc.integer({ min: 10, max: 5_000 }),
+  runs: fc.array(run, { minLength: 1, maxLength: 4 }),
+  weather: fc.record({
+    noCapacity: fc.constantFrom(0, 0.2, 0.6),
+    reclaim: fc.constantFrom(0, 0.3, 0.8),
+    hang: fc.constantFrom(0, 0.3),
+    unlimited: fc.constantFrom(0, 0, 0.2),
+  }),
+  /** That an execution ends between two of its steps and nobody takes it up again. */
+  crash: fc.constantFrom(0, 0.15),
+});
+type Scenario = typeof scenario extends fc.Arbitrary<infer T> ? T : never;
+
+class Deployment {
+  readonly time: VirtualTime;
+  readonly aws: SimulatedAws;
+  readonly store = new MemoryLedgerStore();
+  readonly open = new Set<string>();
+  readonly answers: { input: ReserveInput; answer: ReserveOutput; atMs: number }[] = [];
+  readonly holdsSeen = new Map<string, Hold>();
+  readonly prices = new Map<string, number>();
+  private readonly scenario: Scenario;
+  private readonly random: () => number;
+
+  constructor(scenario: Scenario) {
+    this.scenario = scenario;
+    this.random = randomOf(scenario.seed);
+    this.time = new VirtualTime(Date.UTC(2026, 11) - scenario.daysLeftOfMonth * 86_400_000);
+    this.aws = new SimulatedAws(this.time, this.random, scenario.weather);
+  }
+
+  ports(maxUsd: number) {
+    return {
+      store: { get: async () => new TextEncoder().encode(JSON.stringify({ maxUsd })) },
+      ledger: this.store,
+      jobs: this.aws,
+      usdPerHour: ({ instanceType }: BoundedJob) => this.prices.get(instanceType)!,
+      caps: { runUsd: 2_000, monthUsd: this.scenario.monthUsd },
+      clock: this.time,
+      isOpen: async (runId: string) => this.open.has(runId),
+    };
+  }
+
+  async play(): Promise<void> {
+    const runs = this.scenario.runs.map((each, index) => this.run(each, `demo-00000000000${index}-1`));
+    const watch = this.watch(Promise.all(runs).then(() => undefined));
+    await this.time.until([...runs, watch]);
+  }
+
+  /** The state machine: lanes side by side, each task down its rungs. */
+  private async run({ beginsAfterSeconds, maxUsd, lanes }: Scenario["runs"][number], runId: string): Promise<void> {
+    await this.time.sleep(beginsAfterSeconds);
+    this.open.add(runId);
+    const ports = this.ports(maxUsd);
+    const isOver = () => !this.open.has(runId);
+    await Promise.all(
+      lanes.map(async (tasks, lane) => {
+        for (const [position, { rungs }] of tasks.entries())
+          for (const [step, { usdPerHour, ...limits }] of rungs.entries()) {
+            if (isOver()) return;
+            const taskId = `task-${lane}-${position}`;
+            const instanceType = `${runId}.${taskId}.${step}`;
+            this.prices.set(instanceType, usdPerHour);
+            const bounded: BoundedJob = {
+              ...limits,
+              name: `${taskId}-${runId}-k${step}-*`,
+              queue: "queue",
+              instanceType,
+            };
+            const input = {
+              request: aRequest({ runId }),
+              taskId,
+              stage: "infer" as const,
+              rung: `rung${step}`,
+              job: bounded,
+            };
+            const answer = await reserve(input, ports);
+            this.answers.push({ input, answer, atMs: this.time.nowMs });
+            this.notice(await this.store.allHeld());
+            if (!answer.granted) continue;
+            if (this.mayCrash(runId)) return;
+            const submitted = this.aws.submit(runId, bounded, usdPerHour);
+            const backstop = bounded.attempts * (bounded.waitSeconds + bounded.attemptSeconds + START_SECONDS);
+            const began = this.time.nowMs;
+            while (this.aws.isAlive(submitted) && this.time.nowMs - began < backstop * 1000 && !isOver())
+              await this.time.sleep(Math.min(600, Math.max(1, (submitted.endMs - this.time.nowMs) / 1000)));
+            if (isOver() || this.mayCrash(runId)) return;
+            while (!(await settle(input, ports)).settled) await this.time.sleep(30);
+            if (this.random() < 0.5) break; // it was done on this rung
+          }
+      }),
+    );
+    this.open.delete(runId);
+  }
+
+  private mayCrash(runId: string): boolean {
+    if (this.random() >= this.scenario.crash) return false;
+    this.open.delete(runId);
+    return true;
+  }
+
+  private notice(holds: readonly Hold[]): void {
+    for (const hold of holds) this.holdsSeen.set(`${hold.name}@${hold.reservedAtMs}`, hold);
+  }
+
+  /** The guard, every few minutes for as long as anything is held or may come. */
+  private async watch(ended: Promise<void>): Promise<void> {
+    let isEnded = false;
+    void ended.then(() => {
+      isEnded = true;
+    });
+    for (;;) {
+      await this.time.sleep(GUARD_SECONDS);
+      await guard(this.ports(0));
+      const held = await this.store.allHeld();
+      // Nothing is held past the time that it can last, and a look of the guard.
+      for (const hold of held)
+        expect(this.time.nowMs).toBeLessThanOrEqual(hold.lastsUntilMs + (GUARD_SECONDS + 120) * 1000);
+      if (isEnded && held.length === 0) return;
+    }
+  }
+}
+
+describe("the cap", () => {
+  it("is above the bill of every run and of every month, whatever happens, and nothing is held for longer than it can last", async () => {
+    let refused = 0;
+    let granted = 0;
+    let reclaimedOrStopped = 0;
+    await fc.assert(
+      fc.asyncProperty(scenario, async (one) => {
+        const deployment = new Deployment(one);
+        await deployment.play();
+        const { runs, months } = deployment.aws.bill();
+        for (const [runId, usd] of runs) {
+          const { maxUsd } = one.runs[Number(runId.at(-3))]!;
+          expect(usd, runId).toBeLessThanOrEqual(Math.min(maxUsd, 2_000));
+          // What the ledger says was spent is never below the bill.
+          const spentUsd = (await deployment.store.committedCents(runAccount(runId))) / 100;
+          expect(usd, runId).toBeLessThanOrEqual(spentUsd + 1e-6);
+          expect(spentUsd, runId).toBeLessThanOrEqual(Math.min(maxUsd, 2_000));
+        }
+        for (const [month, usd] of months) {
+          expect(usd, month).toBeLessThanOrEqual(one.monthUsd);
+          const spentUsd = (await deployment.store.committedCents(monthAccount(month))) / 100;
+          expect(usd, month).toBeLessThanOrEqual(spentUsd + 1e-6);
+          expect(spentUsd, month).toBeLessThanOrEqual(one.monthUsd);
+        }
+        await expectRoomForWhatFits(deployment, one);
+        refused += deployment.answers.filter(({ answer }) => !answer.granted).length;
+        granted += deployment.answers.filter(({ answer }) => answer.granted).length;
+        reclaimedOrStopped += deployment.aws.jobs.filter(({ children }) =>
+          children.some((each) => each.length > 1),
+        ).length;
+      }),
+      { numRuns: 400 },
+    );
+    // The scenarios are no walk in the park: all of it did happen.
+    expect(Math.min(refused, granted, reclaimedOrStopped)).toBeGreaterThan(50);
+  }, 120_000);
+
+  /** Whatever was refused while others held money is granted when they have ended, if it fits beside what was spent. */
+  async function expectRoomForWhatFits(deployment: Deployment, one: Scenario): Promise<void> {
+    for (const { input, answer } of deployment.answers) {
+      if (answer.granted) continue;
+      const { maxUsd } = one.runs[Number(input.request.runId.at(-3))]!;
+      const ports = deployment.ports(maxUsd);
+      const again = await holdMost({ ...input, taskId: `again-${input.taskId}` }, ports);
+      const cents = Math.round(again.reservedUsd * 100);
+      const month = monthAccount(new Date(deployment.time.nowMs).toISOString().slice(0, 7));
+      const left = async (account: string, capUsd: number) =>
+        capUsd * 100 - (await deployment.store.committedCents(account)) + (again.granted ? cents : 0);
+      const fits =
+        cents <= (await left(runAccount(input.request.runId), Math.min(maxUsd, 2_000))) &&
+        cents <= (await left(month, one.monthUsd));
+      // A job that reaches into the next month needs room there too.
+      if (again.granted) expect(fits).toBe(true);
+      else if (fits) expect(again.reason?.code).toBe("OverMonthlyBudget");
+      if (again.granted)
+        await settle({ request: input.request, taskId: `again-${input.taskId}`, rung: input.rung }, ports);
+      if (again.granted) return; // one is enough: it would change what the others find
+    }
+  }
+});
+
+it("leaves a job that keeps its limits alone: the guard's look ahead is within what is held beyond them", () => {
+  // At the very end of its limits a job is at W + T + START of each attempt; the hold has IDLE more for each.
+  expect(GUARD_LIMITS.lookAheadSeconds).toBeLessThanOrEqual(IDLE_SECONDS);
+});

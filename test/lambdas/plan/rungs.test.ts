@@ -1,0 +1,94 @@
+import { describe, expect, it } from "vitest";
+import { clusterOf, nodesOf, noRung } from "../../../lambdas/plan/rungs.ts";
+import { keys, type Machine, recipe } from "../../../lib/contracts/index.ts";
+import { h100, ids, laptop, Run, record } from "./fixture.ts";
+
+const records = ids(20).map((id) => record(id));
+const onAws = (changes: Partial<Machine> = {}): Machine => ({
+  ...h100,
+  where: "aws",
+  instanceType: "p5.48xlarge",
+  gpus: 8,
+  rungs: ["spot", "on-demand"],
+  ...changes,
+});
+
+describe("nodes of a training", () => {
+  it("are as many as the deployment allows, or fewer where the recipe asks for fewer", () => {
+    const nodes = (machine: Machine, asked?: number) =>
+      clusterOf(machine, recipe.parse(asked === undefined ? {} : { capacity: { nodes: asked } })).gpus;
+    expect(nodes(onAws())).toBe(8);
+    expect(nodes(onAws({ nodes: 4 }))).toBe(32);
+    expect(nodes(onAws({ nodes: 4 }), 2)).toBe(16);
+    expect(nodes(onAws({ nodes: 4 }), 64)).toBe(32);
+  });
+
+  it("are whole: each of them starts a process a GPU", () => {
+    expect(nodesOf(12, onAws())).toEqual({ gpus: 8, nodes: 1 });
+    expect(nodesOf(16, onAws())).toEqual({ gpus: 16, nodes: 2 });
+    expect(nodesOf(4, onAws())).toEqual({ gpus: 4, nodes: 1 });
+    expect(nodesOf(0, onAws({ gpus: 0 }))).toEqual({ gpus: 0, nodes: 1 });
+  });
+
+  it("reach the state machine with all of their GPUs, when the batch has a patch for each", async () => {
+    const run = await Run.of({ records, recipe: { strategies: "ddp", plan: { batch: 16 } } });
+    const { output } = await run.plan(onAws({ nodes: 2 }));
+    expect(output.trainings).toMatchObject([{ strategy: "ddp", gpus: 16, nodes: 2 }]);
+  });
+});
+
+describe("the ladder of a plan", () => {
+  it("is the recipe's, and the deployment's where the recipe says nothing", async () => {
+    const silent = (await (await Run.of({ records })).plan(onAws())).output;
+    expect(silent).not.toHaveProperty("rungs");
+    expect(silent).not.toHaveProperty("trainOn");
+    const run = await Run.of({ records, recipe: { capacity: { rungs: ["on-demand", "spot"], training: "batch" } } });
+    expect((await run.plan(onAws())).output).toMatchObject({ rungs: ["on-demand", "spot"], trainOn: "batch" });
+  });
+
+  it("is refused before anything is paid for when the deployment has none of its rungs", async () => {
+    const run = await Run.of({ records, recipe: { capacity: { rungs: "reservation" } } });
+    const { output } = await run.plan(onAws());
+    expect(output).toMatchObject({ go: false, refusal: { code: "NoCapacity" } });
+    expect(noRung(recipe.parse({ capacity: { rungs: "spot" } }), onAws())).toBeUndefined();
+    expect(noRung(recipe.parse({}), onAws())).toBeUndefined();
+  });
+});
+
+describe("time limits of jobs", () => {
+  it("follow from the estimate on AWS, above the slack of a start and far below what a job may take at most", async () => {
+    const { output, plan } = await (await Run.of({ records })).plan(onAws());
+    const { seconds } = output.preprocess;
+    const [engine] = output.trainings[0]!.engines;
+    for (const limit of [seconds, engine!.compileSeconds, engine!.inferSeconds]) {
+      expect(limit).toBeGreaterThanOrEqual(1_800);
+      expect(limit).toBeLessThan(14_400);
+    }
+    const estimated = plan.estimate.stages.find(({ stage }) => stage === "preprocess")!.minutes * 60;
+    expect(seconds).toBe(Math.ceil(4 * estimated + 1_800));
+  });
+
+  it("are none on one machine, where nothing costs", async () => {
+    const { output } = await (await Run.of({ records })).plan(laptop);
+    expect(output.preprocess).not.toHaveProperty("seconds");
+    expect(output.trainings[0]!.engines[0]).not.toHaveProperty("inferSeconds");
+  });
+});
+
+describe("the input of a transform job", () => {
+  it("is an object a shard, written where the deployment transforms", async () => {
+    const run = await Run.of({ records });
+    const { output } = await run.plan(onAws({ transform: true }));
+    const [training] = output.trainings;
+    const [engine] = training!.engines;
+    const taskId = `infer-${engine!.name}`;
+    const prefix = run.uri(keys.transformLines(run.request.runId, taskId));
+    const shards = await run.store.list(prefix);
+    expect(shards.map(({ key }) => key)).toEqual(
+      Array.from({ length: engine!.inferShards }, (_, shard) => `${shard}.jsonl`),
+    );
+    const first = await run.store.get(run.uri(keys.transformShard(run.request.runId, taskId, 0)));
+    expect(new TextDecoder().decode(first)).toBe('{"shard":0}\n');
+    expect(engine!.inferSeconds).toBeLessThanOrEqual(3_600);
+  });
+});

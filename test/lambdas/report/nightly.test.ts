@@ -1,0 +1,76 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { compareNights, worstOf } from "../../../lambdas/report/nightly.ts";
+import type { Night, NightRow } from "../../../lib/contracts/index.ts";
+
+const night = (rows: NightRow[], at = "2026-11-24T02:00:00Z"): Night => ({
+  schema: 1,
+  dataset: "phantoms",
+  night: at,
+  runId: "phantoms-0123456789ab-1",
+  version: "1",
+  rows,
+});
+const row = (changes: Partial<NightRow> = {}): NightRow => ({
+  row: "fold0 fused",
+  device: "1 x H100, bf16",
+  volumesPerSecond: 10,
+  dice: 0.9,
+  ...changes,
+});
+
+describe("a night against the nights before", () => {
+  test("is compared with their median, whatever their number and order", () => {
+    const speeds = fc.array(fc.integer({ min: 1, max: 10_000 }), { minLength: 3, maxLength: 7 });
+    fc.assert(
+      fc.property(speeds, fc.integer({ min: 1, max: 10_000 }), (before, tonight) => {
+        const comparison = compareNights(
+          night([row({ volumesPerSecond: tonight })]),
+          before.map((volumesPerSecond) => night([row({ volumesPerSecond })])),
+        );
+        const { medianVolumesPerSecond: median, speedFallPercent } = comparison.rows[0]!;
+        // A median has at least half of the nights on either side.
+        expect(before.filter((speed) => speed <= median!).length * 2).toBeGreaterThanOrEqual(before.length);
+        expect(before.filter((speed) => speed >= median!).length * 2).toBeGreaterThanOrEqual(before.length);
+        expect(speedFallPercent).toBeCloseTo(100 - (100 * tonight) / median!, 4);
+      }),
+    );
+  });
+
+  test("reaches a limit of whole hundredths exactly, as decimals that are no binary fractions do not", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 99 }), (hundredths) => {
+        const dice = (value: number) => night([row({ dice: value / 100 })]);
+        const before = [dice(hundredths), dice(hundredths), dice(hundredths)];
+        expect(worstOf(compareNights(dice(hundredths - 1), before), "diceFall")).toBe(0.01);
+        const speed = (value: number) => night([row({ volumesPerSecond: value / 10 })]);
+        const fast = speed(hundredths * 10);
+        expect(worstOf(compareNights(speed(hundredths * 9), [fast, fast, fast]), "speedFallPercent")).toBe(10);
+      }),
+    );
+  });
+
+  test("is not compared while there are fewer than three of them", () => {
+    const comparison = compareNights(night([row()]), [night([row()]), night([row()])]);
+    expect(comparison.rows[0]).toMatchObject({ speedFallPercent: null, diceFall: null });
+    expect(worstOf(comparison, "speedFallPercent")).toBeUndefined();
+  });
+
+  test("compares speed on one device alone, Dice on any", () => {
+    const before = [1, 2, 3].map(() => night([row()]));
+    const comparison = compareNights(
+      night([row({ device: "1 x L40S, bf16", volumesPerSecond: 5, dice: 0.8 })]),
+      before,
+    );
+    expect(comparison.rows[0]).toMatchObject({ speedFallPercent: null, diceFall: 0.1 });
+    expect(comparison.missing).toEqual([]);
+  });
+
+  test("misses what three nights had timed, and nothing that they had not", () => {
+    const before = [1, 2, 3].map(() => night([row(), row({ row: "fold0 fused torch", volumesPerSecond: null })]));
+    expect(compareNights(night([]), before).missing).toEqual(["fold0 fused"]);
+    expect(compareNights(night([]), before.slice(1)).missing).toEqual([]);
+    // A Dice without a speed is not a measured row.
+    expect(compareNights(night([row({ volumesPerSecond: null })]), before).missing).toEqual(["fold0 fused"]);
+  });
+});

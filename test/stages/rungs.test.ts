@@ -1,0 +1,150 @@
+// The rungs that a deployment's configuration becomes, stage by stage.
+import { describe, expect, it } from "vitest";
+import { type DeploymentInput, reserveInput, rungKind } from "../../lib/contracts/index.ts";
+import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
+import type { RungData } from "../../lib/stages/rung.ts";
+import type { JobStage } from "../../lib/stages/stage-context.ts";
+import { TRANSFORM_AMI } from "../../lib/stages/transform-job-task.ts";
+
+const STAGES = ["Ingest", "Preprocess", "Train", "Compile", "Infer"] as const;
+
+function laddersOf(voxelburst: DeploymentInput): Record<(typeof STAGES)[number], readonly RungData[]> {
+  const app = voxelburstApp({ context: { "aws:cdk:bundling-stacks": [], voxelburst } });
+  const stack = app.node.findChild("VoxelburstWorkflow").node;
+  return Object.fromEntries(
+    STAGES.map((stage) => [stage, (stack.findChild(stage) as unknown as JobStage).rungs]),
+  ) as ReturnType<typeof laddersOf>;
+}
+const names = (rungs: readonly RungData[]) => rungs.map(({ name }) => name);
+
+describe("the default deployment", () => {
+  const ladders = laddersOf({});
+
+  it("tries Spot and then On-Demand, on the fleets' own queues", () => {
+    expect(names(ladders.Preprocess)).toEqual(["spot-p5.4xlarge", "on-demand-p5.4xlarge"]);
+    expect(new Set(ladders.Preprocess.map(({ queue }) => queue)).size).toBe(2);
+    // One type, one size, one definition.
+    expect(new Set(ladders.Preprocess.map(({ definition }) => definition)).size).toBe(1);
+    expect(names(ladders.Infer)).toEqual(names(ladders.Compile));
+  });
+
+  it("trains on SageMaker, and on Batch over EFA for a recipe that asks for it, never on Spot there", () => {
+    expect(ladders.Train.map(({ name, isPreferred }) => [name, isPreferred])).toEqual([
+      ["spot-ml.p5.4xlarge", true],
+      ["on-demand-ml.p5.4xlarge", true],
+      ["on-demand-p5.4xlarge-cluster", false],
+    ]);
+  });
+
+  it("names its rungs as the ledger takes them, each once in its ladder", () => {
+    for (const [stage, rungs] of Object.entries(ladders)) {
+      expect(new Set(names(rungs)).size, stage).toBe(rungs.length);
+      for (const { name, kind } of rungs) {
+        expect(reserveInput.shape.rung.safeParse(name).success, name).toBe(true);
+        expect(rungKind.options).toContain(kind);
+      }
+    }
+  });
+});
+
+describe("trainings", () => {
+  const plan = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/p5en";
+
+  it("begin with a training plan, which has no warm pool of its own; On-Demand has one, and Spot none", () => {
+    const { Train } = laddersOf({
+      fleets: [
+        { rung: "spot", instanceType: "p5en.48xlarge" },
+        { rung: "on-demand", instanceType: "p5en.48xlarge" },
+      ],
+      training: { trainingPlanArn: plan, planInstanceType: "p5en.48xlarge", warmPoolSeconds: 900, nodes: 2 },
+    });
+    expect(names(Train)).toEqual([
+      "reservation-ml.p5en.48xlarge-plan",
+      "spot-ml.p5en.48xlarge",
+      "on-demand-ml.p5en.48xlarge",
+      "on-demand-p5en.48xlarge-cluster",
+    ]);
+    const [planned, spot, onDemand] = Train;
+    expect(planned?.ResourceConfig).toEqual({
+      InstanceType: "ml.p5en.48xlarge",
+      VolumeSizeInGB: 500,
+      TrainingPlanArn: plan,
+    });
+    expect(spot?.ResourceConfig).not.toHaveProperty("KeepAlivePeriodInSeconds");
+    expect(onDemand).toMatchObject({ ResourceConfig: { KeepAlivePeriodInSeconds: 900 }, keepAliveSeconds: 900 });
+    expect(Train.map(({ isForSeveralNodes }) => isForSeveralNodes)).toEqual([true, false, true, true]);
+    expect(planned?.Environment).toEqual({ FI_PROVIDER: "efa", FI_EFA_USE_HUGE_PAGE: "0" });
+  });
+
+  it("take a Capacity Block through Batch whatever is preferred: SageMaker cannot use it", () => {
+    const { Train } = laddersOf({
+      region: "us-east-1",
+      zones: ["us-east-1a"],
+      fleets: [
+        {
+          rung: "reservation",
+          instanceType: "p5.48xlarge",
+          reservationId: "cr-0123456789abcdef0",
+          capacityBlock: true,
+        },
+        { rung: "on-demand", instanceType: "p5.48xlarge" },
+      ],
+    });
+    expect(Train.map(({ name, isPreferred }) => [name, isPreferred])).toEqual([
+      ["reservation-p5.48xlarge-cluster", true],
+      ["on-demand-ml.p5.48xlarge", true],
+      ["on-demand-p5.48xlarge-cluster", false],
+    ]);
+  });
+
+  it("prefer Batch where the deployment does", () => {
+    const { Train } = laddersOf({
+      fleets: [{ rung: "on-demand", instanceType: "p5.48xlarge" }],
+      training: { backend: "batch" },
+    });
+    expect(Train.map(({ name, isPreferred }) => [name, isPreferred])).toEqual([
+      ["on-demand-p5.48xlarge-cluster", true],
+      ["on-demand-ml.p5.48xlarge", false],
+    ]);
+  });
+
+  it("are refused where they could run nowhere: multi-node jobs with Spot fleets alone", () => {
+    const spotAlone: DeploymentInput = {
+      fleets: [{ rung: "spot", instanceType: "p5.48xlarge" }],
+      training: { backend: "batch" },
+    };
+    expect(() => laddersOf(spotAlone)).toThrow(/No fleet can train: training.backend is batch/);
+  });
+
+  it("set up no EFA where the type has none", () => {
+    const { Train } = laddersOf({ fleets: [{ rung: "on-demand", instanceType: "g6e.4xlarge" }] });
+    expect(Train[0]).toMatchObject({ Environment: {}, isForSeveralNodes: false });
+  });
+});
+
+describe("transform", () => {
+  const transform = { enabled: true, instanceType: "g5.4xlarge", maxNodes: 3 } as const;
+
+  it("is a smaller GPU beside p5, in front of the arrays, on an AMI that names its driver", () => {
+    const { Infer } = laddersOf({ transform });
+    expect(names(Infer)).toEqual(["smaller-gpu-g5.4xlarge-transform", "spot-p5.4xlarge", "on-demand-p5.4xlarge"]);
+    expect(Infer[0]).toMatchObject({
+      service: "transform",
+      TransformResources: {
+        InstanceType: "ml.g5.4xlarge",
+        InstanceCount: 3,
+        TransformAmiVersion: "al2-ami-sagemaker-batch-gpu-535",
+      },
+    });
+  });
+
+  it("is On-Demand where the fleets have its GPU, so that every engine can infer there", () => {
+    const { Infer } = laddersOf({ fleets: [{ rung: "on-demand", instanceType: "g5.4xlarge" }], transform });
+    expect(names(Infer)).toEqual(["on-demand-g5.4xlarge-transform", "on-demand-g5.4xlarge"]);
+  });
+
+  it("has a driver that CUDA 12 runs on, and names it in its AMI", () => {
+    expect(TRANSFORM_AMI.driver).toBeGreaterThanOrEqual(525);
+    expect(TRANSFORM_AMI.version.endsWith(`-${TRANSFORM_AMI.driver}`)).toBe(true);
+  });
+});

@@ -1,0 +1,561 @@
+// The capacity ladder: what AWS says of jobs drives the committed state machine through every branch of it.
+import { describe, expect, it } from "vitest";
+import { problemsOf, reportInput, reserveInput, settleInput } from "../../lib/contracts/index.ts";
+import { StatesError, type TaskRequest } from "../../lib/local/asl/index.ts";
+import { arrayParent, BATCH, failedChildren, multiNodeParent, TRAINING, TRANSFORM } from "./aws-jobs.ts";
+import { LADDERS, recordedEdges, run, withLadders } from "./ladders.ts";
+import { anEngine, aPlan, aRequest, aTraining, failing, planned } from "./run.ts";
+
+const TASK_FAILED = "States.TaskFailed";
+/** Fails on the first rungs, and is then done. */
+const onRungs =
+  (...causes: (string | undefined)[]) =>
+  ({ arguments: given }: TaskRequest) => {
+    const name = JSON.stringify(given);
+    const rung = Number(/-k(\d)-r\d-d\d/.exec(name)?.[1]);
+    const cause = causes[rung];
+    if (cause !== undefined) throw new StatesError(TASK_FAILED, cause);
+    return {};
+  };
+const refusing =
+  (rungs: RegExp) =>
+  ({ arguments: given }: TaskRequest) => {
+    const { rung } = (given as { Payload: { rung: string } }).Payload;
+    const reason = { code: "OverBudget", message: `${rung} can cost 99.00 USD.`, remedy: "Raise maxUsd." };
+    return {
+      Payload: rungs.test(rung) ? { granted: false, reservedUsd: 99, reason } : { granted: true, reservedUsd: 1 },
+    };
+  };
+
+describe("a rung without a machine", () => {
+  it.each([
+    ["no instance in its time", BATCH.noCapacity, "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"],
+    ["a queue that cannot hold the job", BATCH.queueTooSmall, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"],
+    ["a host that was reclaimed too often", BATCH.hostLost, "Host EC2 (instance i-0bbd6dd7ee7fdd7b1) terminated."],
+  ])("of a job: %s falls to the next, and the reason is kept", async (_what, cause, reason) => {
+    const { result, reported, argumentsOf } = await run({ Compile: onRungs(cause) });
+    expect(result.status).toBe("SUCCEEDED");
+    expect(reported?.failures).toEqual([]);
+    expect(reported?.falls).toEqual([
+      {
+        stage: "compile",
+        taskId: "compile-fold0-dali-torch",
+        rung: "spot-p5.4xlarge",
+        reason: expect.stringContaining(reason),
+        next: "on-demand-p5.4xlarge",
+      },
+    ]);
+    expect(problemsOf(reportInput, reported)).toEqual([]);
+    const [spot, onDemand] = argumentsOf("Compile");
+    expect([spot?.JobQueue, onDemand?.JobQueue]).toEqual(["SpotQueue", "OnDemandQueue"]);
+    expect(String(spot?.JobName)).not.toBe(String(onDemand?.JobName));
+  });
+
+  it.each(["Ingest", "Preprocess", "Infer"])(
+    "of the array %s falls when every failed child had none",
+    async (state) => {
+      const lost = JSON.parse(BATCH.noCapacity).StatusReason as string;
+      const { result, reported, argumentsOf } = await run({
+        [state]: onRungs(arrayParent(2)),
+        [`${state}Children`]: failedChildren(lost, "Host EC2 (instance i-1) terminated."),
+      });
+      expect(result.status).toBe("SUCCEEDED");
+      expect(reported?.falls).toMatchObject([{ stage: state.toLowerCase(), reason: lost }]);
+      expect(argumentsOf(`${state}Children`)).toEqual([
+        { ArrayJobId: "876da822-4198-45f2-a252-6cea32512ea8", JobStatus: "FAILED", MaxResults: 100 },
+      ]);
+    },
+  );
+
+  it("of an array does not fall when a child failed by itself: it would fail again", async () => {
+    const { reported, argumentsOf } = await run({
+      Infer: onRungs(arrayParent(2)),
+      InferChildren: failedChildren("Host EC2 (instance i-1) terminated.", "Essential container in task exited"),
+    });
+    expect(argumentsOf("Infer")).toHaveLength(1);
+    expect(reported?.falls).toEqual([]);
+    expect(reported?.failures).toMatchObject([{ stage: "infer", error: TASK_FAILED }]);
+  });
+
+  it("of an array fails as its parent did when its children cannot be asked", async () => {
+    const { reported } = await run({
+      Infer: onRungs(arrayParent(1)),
+      InferChildren: failing("Batch.ClientException", "Rate exceeded"),
+    });
+    expect(reported?.failures).toMatchObject([{ stage: "infer", error: TASK_FAILED }]);
+    expect(JSON.parse(reported?.failures[0]?.cause ?? "").ArrayProperties.StatusSummary.FAILED).toBe(1);
+  });
+
+  it.each([
+    ["no capacity", TRAINING.noCapacity, /^CapacityError/],
+    ["no spot instance in its time", TRAINING.noSpot, /^MaxWaitTimeExceeded$/],
+    ["an interruption", TRAINING.interrupted, /^Interrupted$/],
+  ])("of a training: %s falls to the next", async (_what, cause, reason) => {
+    const { result, reported, argumentsOf } = await run({ Train: onRungs(cause) });
+    expect(result.status).toBe("SUCCEEDED");
+    expect(reported?.falls).toMatchObject([
+      { stage: "train", taskId: "train-fold0-dali", next: "on-demand-ml.p5.4xlarge" },
+    ]);
+    expect(reported?.falls?.[0]?.reason).toMatch(reason);
+    expect(argumentsOf("Train").map((given) => given.EnableManagedSpotTraining)).toEqual([true, false]);
+  });
+
+  it("of a training that the account has no quota for falls too", async () => {
+    const { reported, argumentsOf } = await run({
+      Train: (task: TaskRequest) => {
+        if ((task.arguments as { EnableManagedSpotTraining: boolean }).EnableManagedSpotTraining)
+          throw new StatesError("SageMaker.ResourceLimitExceededException", TRAINING.quota);
+        return {};
+      },
+    });
+    expect(argumentsOf("Train")).toHaveLength(2);
+    expect(reported?.falls).toMatchObject([
+      { stage: "train", reason: expect.stringContaining("ml.p5.48xlarge for spot") },
+    ]);
+  });
+
+  it("of a transform falls to the Batch array behind it", async () => {
+    const { result, reported, allTasks } = await run(
+      { InferTransform: failing(TASK_FAILED, TRANSFORM.noCapacity) },
+      aRequest(),
+      withLadders({ infer: LADDERS.inferWithTransform }),
+    );
+    expect(result.status).toBe("SUCCEEDED");
+    expect(reported?.falls).toMatchObject([{ rung: "smaller-gpu-g5.4xlarge-transform", next: "spot-p5.4xlarge" }]);
+    expect(allTasks.slice(allTasks.indexOf("InferModel"))).toEqual([
+      "InferModel",
+      "InferTransform",
+      "InferSettle",
+      "InferReserve",
+      "Infer",
+      "InferSettle",
+      "Report",
+      "Notify",
+    ]);
+  });
+
+  it("of a multi-node training falls to the next as well, and keeps how many nodes it wanted", async () => {
+    const ladder = [LADDERS.cluster("reservation"), LADDERS.cluster("on-demand")];
+    const plan = aPlan({ trainings: [aTraining("fold0", "ddp", { gpus: 16, nodes: 2 })] });
+    const { reported, argumentsOf } = await run(
+      { Plan: planned(plan), TrainOnCluster: onRungs(multiNodeParent("Host EC2 (instance i-1) terminated.")) },
+      aRequest(),
+      withLadders({ train: ladder }),
+    );
+    expect(argumentsOf("TrainOnCluster").map((given) => given.NodeOverrides)).toMatchObject([
+      { NumNodes: 2 },
+      { NumNodes: 2 },
+    ]);
+    expect(reported?.falls).toMatchObject([
+      { rung: "reservation-p5.48xlarge-cluster", next: "on-demand-p5.48xlarge-cluster" },
+    ]);
+  });
+
+  it("leaves the run without capacity when it is the last, naming what each of them said", async () => {
+    const { reported } = await run({ Compile: failing(TASK_FAILED, BATCH.noCapacity) });
+    expect(reported?.failures).toMatchObject([
+      { stage: "compile", taskId: "compile-fold0-dali-torch", error: "NoCapacity" },
+    ]);
+    const { errorMessage } = JSON.parse(reported?.failures[0]?.cause ?? "");
+    expect(errorMessage).toMatch(
+      /^No machine could be had or kept: spot-p5\.4xlarge \(Canceled.*on-demand-p5\.4xlarge \(/,
+    );
+    expect(reported?.falls?.map(({ next }) => next)).toEqual(["on-demand-p5.4xlarge", undefined]);
+  });
+});
+
+describe("a job that failed by itself", () => {
+  it.each([
+    ["a stage's error", BATCH.stageFailed],
+    ["too little memory", BATCH.outOfMemory],
+    ["an image that is not there", BATCH.imageMissing],
+    ["an attempt that took too long", BATCH.timedOut],
+    ["a person who terminated it", BATCH.terminated],
+  ])("is not tried on another rung: %s", async (_what, cause) => {
+    const { reported, argumentsOf, allTasks } = await run({ Compile: failing(TASK_FAILED, cause) });
+    expect(argumentsOf("Compile")).toHaveLength(1);
+    expect(reported?.falls).toEqual([]);
+    expect(reported?.failures).toMatchObject([{ stage: "compile", error: TASK_FAILED }]);
+    expect(allTasks).toContain("CompileSettle");
+  });
+
+  it("of Batch keeps the exit code and the reason of its container", async () => {
+    const { reported } = await run({ Compile: failing(TASK_FAILED, BATCH.outOfMemory) });
+    expect(JSON.parse(reported?.failures[0]?.cause ?? "")).toMatchObject({
+      StatusReason: "Essential container in task exited",
+      Container: { ExitCode: 137, Reason: "OutOfMemoryError: Container killed due to memory usage" },
+    });
+  });
+
+  it("of several nodes keeps their number", async () => {
+    const { reported } = await run(
+      { TrainOnCluster: failing(TASK_FAILED, multiNodeParent("Essential container in task exited")) },
+      aRequest(),
+      withLadders({ train: [LADDERS.cluster("on-demand")] }),
+    );
+    expect(JSON.parse(reported?.failures[0]?.cause ?? "").NodeProperties).toEqual({ NumNodes: 2, MainNode: 0 });
+  });
+
+  it.each([
+    ["its own error", TASK_FAILED, TRAINING.stageFailed],
+    ["its time limit", TASK_FAILED, TRAINING.tooLong],
+    ["a request that SageMaker refuses", "SageMaker.AmazonSageMakerException", TRAINING.invalid],
+  ])("ends a training: %s", async (_what, error, cause) => {
+    const { reported, argumentsOf } = await run({ Train: failing(error, cause) });
+    expect(new Set(argumentsOf("Train").map((given) => given.EnableManagedSpotTraining))).toEqual(new Set([true]));
+    expect(reported?.failures).toMatchObject([{ stage: "train", error }]);
+  });
+
+  it.each([
+    ["InferModel", "SageMaker.AmazonSageMakerException", TRAINING.invalid],
+    ["InferTransform", TASK_FAILED, TRANSFORM.stageFailed],
+  ])("ends a transform: %s", async (state, error, cause) => {
+    const { reported } = await run(
+      { [state]: failing(error, cause) },
+      aRequest(),
+      withLadders({ infer: LADDERS.inferWithTransform }),
+    );
+    expect(reported?.falls).toEqual([]);
+    expect(reported?.failures).toMatchObject([{ stage: "infer", taskId: "infer-fold0-dali-torch", error }]);
+  });
+});
+
+describe("a state that timed out", () => {
+  /** Settle answers so often that the job is still stopping. */
+  const stoppingFor = (calls: number) => {
+    let left = calls;
+    return () => ({ Payload: { settled: left-- <= 0, usd: 1 } });
+  };
+  const late =
+    (state: string) =>
+    ({ arguments: given }: TaskRequest) => {
+      if (JSON.stringify(given).includes("-k0-")) throw new StatesError("States.Timeout", undefined);
+      return state;
+    };
+
+  it("has its job stopped and waits until it has ended before the next rung starts", async () => {
+    const { allTasks, slept, reported } = await run({ Compile: late("ok"), CompileSettle: stoppingFor(3) });
+    const compile = allTasks.filter((name) => name.startsWith("Compile"));
+    expect(compile).toEqual([
+      "CompileReserve",
+      "Compile",
+      ...Array(4).fill("CompileSettle"),
+      "CompileReserve",
+      "Compile",
+      "CompileSettle",
+    ]);
+    expect(slept.filter((milliseconds) => milliseconds === 30_000)).toHaveLength(3);
+    expect(reported?.falls).toMatchObject([{ reason: "It had not ended in its time." }]);
+  });
+
+  it("ends the task when its job does not stop", async () => {
+    const { argumentsOf, reported, slept } = await run({ Compile: late("ok"), CompileSettle: stoppingFor(1_000) });
+    expect(argumentsOf("Compile")).toHaveLength(1);
+    expect(slept.filter((milliseconds) => milliseconds === 30_000)).toHaveLength(20);
+    expect(reported?.failures).toMatchObject([{ stage: "compile", error: "States.Timeout" }]);
+  });
+
+  it("starts nothing else when the ledger cannot say whether its job has ended", async () => {
+    const { argumentsOf, reported } = await run({
+      Compile: late("ok"),
+      CompileSettle: failing("TableMissing", JSON.stringify({ errorType: "TableMissing", errorMessage: "No table." })),
+    });
+    expect(argumentsOf("Compile")).toHaveLength(1);
+    expect(reported?.failures).toMatchObject([{ stage: "compile", error: "TableMissing" }]);
+  });
+
+  it("of any stage does the same", async () => {
+    const stages = ["Ingest", "Preprocess", "Train", "Compile", "Infer"];
+    const { result, argumentsOf, reported } = await run(
+      Object.fromEntries(
+        stages.flatMap((stage) => [
+          [stage, late("ok")],
+          [`${stage}Settle`, stoppingFor(1)],
+        ]),
+      ),
+    );
+    expect(result.status).toBe("SUCCEEDED");
+    for (const stage of stages) expect(argumentsOf(stage), stage).toHaveLength(2);
+    expect(argumentsOf("InferChildren")).toHaveLength(0);
+    expect(reported?.falls?.map(({ stage }) => stage)).toEqual(["ingest", "preprocess", "train", "compile", "infer"]);
+  });
+});
+
+describe("the ledger", () => {
+  it("is asked before every job and told after it, in calls that its contract takes", async () => {
+    const { allTasks, argumentsOf } = await run();
+    for (const stage of ["Ingest", "Preprocess", "Train", "Compile", "Infer"]) {
+      const at = allTasks.indexOf(stage);
+      expect([allTasks[at - 1], allTasks[at + 1]]).toEqual([`${stage}Reserve`, `${stage}Settle`]);
+      expect(problemsOf(reserveInput, argumentsOf(`${stage}Reserve`)[0]?.Payload)).toEqual([]);
+      expect(problemsOf(settleInput, argumentsOf(`${stage}Settle`)[0]?.Payload)).toEqual([]);
+    }
+  });
+
+  it("is given what bounds the job: the very limits that the job is started with", async () => {
+    const plan = aPlan({
+      preprocess: { taskKey: "t", missing: 5, shards: 4, seconds: 2_000 },
+      trainings: [
+        aTraining("fold0", "dali", {
+          engines: [{ ...anEngine("fold0-dali", "torch"), compileSeconds: 2_400, inferSeconds: 3_000 }],
+        }),
+      ],
+    });
+    const { argumentsOf } = await run({ Plan: planned(plan) }, aRequest({ ingestSeconds: 700 }));
+    const jobOf = (stage: string) => (argumentsOf(`${stage}Reserve`)[0]!.Payload as unknown as { job: object }).job;
+    const batch = { service: "batch", attempts: 3, waitSeconds: 3600 };
+    expect(jobOf("Ingest")).toEqual({
+      ...batch,
+      name: "ingest-hippocampus-0123456789ab-1-k0-*",
+      queue: "CpuQueue",
+      instanceType: "r6id.32xlarge",
+      children: 3,
+      childrenPerInstance: 64,
+      attemptSeconds: 700,
+    });
+    expect(jobOf("Preprocess")).toMatchObject({ ...batch, children: 4, childrenPerInstance: 1, attemptSeconds: 2_000 });
+    expect(jobOf("Compile")).toMatchObject({ ...batch, children: 1, attemptSeconds: 2_400 });
+    expect(jobOf("Infer")).toMatchObject({ ...batch, children: 2, attemptSeconds: 3_000 });
+    expect(jobOf("Train")).toMatchObject({ service: "training", attempts: 1, children: 1, attemptSeconds: 600 });
+    for (const stage of ["Ingest", "Preprocess", "Compile", "Infer"]) {
+      const given = argumentsOf(stage)[0] as unknown as {
+        JobName: string;
+        Timeout: { AttemptDurationSeconds: number };
+      };
+      const job = jobOf(stage) as { name: string; attemptSeconds: number };
+      expect(given.Timeout.AttemptDurationSeconds).toBe(job.attemptSeconds);
+      expect(given.JobName.startsWith(job.name.slice(0, -1)), job.name).toBe(true);
+    }
+    const [train] = argumentsOf("Train") as unknown as { TrainingJobName: string }[];
+    expect(train?.TrainingJobName.startsWith((jobOf("Train") as { name: string }).name.slice(0, -1))).toBe(true);
+  });
+
+  it("counts the instances of a transform, and its time in place of attempts", async () => {
+    const { argumentsOf } = await run({}, aRequest(), withLadders({ infer: LADDERS.inferWithTransform }));
+    const { job } = argumentsOf("InferReserve")[0]!.Payload as unknown as { job: Record<string, unknown> };
+    expect(job).toMatchObject({ service: "transform", children: 2, childrenPerInstance: 1, attempts: 1 });
+    expect(argumentsOf("InferTransform")[0]?.TransformJobName).toMatch(
+      new RegExp(`^${String(job.name).slice(0, -1)}r0-d0$`),
+    );
+  });
+
+  it("that refuses a rung leaves it to the next, which may be cheaper", async () => {
+    const { result, argumentsOf, reported } = await run({ CompileReserve: refusing(/^spot-/) });
+    expect(result.status).toBe("SUCCEEDED");
+    expect(argumentsOf("Compile").map((given) => given.JobQueue)).toEqual(["OnDemandQueue"]);
+    expect(reported?.falls).toMatchObject([{ rung: "spot-p5.4xlarge", reason: "spot-p5.4xlarge can cost 99.00 USD." }]);
+  });
+
+  it("that refuses the last rung fails the task as over budget, with the estimate and what to do", async () => {
+    const { argumentsOf, reported } = await run({
+      CompileReserve: refusing(/./),
+    });
+    expect(argumentsOf("Compile")).toHaveLength(0);
+    expect(argumentsOf("CompileSettle")).toHaveLength(0);
+    expect(reported?.failures).toMatchObject([{ stage: "compile", error: "OverBudget" }]);
+    const { errorMessage } = JSON.parse(reported?.failures[0]?.cause ?? "");
+    expect(JSON.parse(errorMessage)).toEqual({
+      schema: 1,
+      stage: "compile",
+      taskId: "compile-fold0-dali-torch",
+      code: "OverBudget",
+      message: "on-demand-p5.4xlarge can cost 99.00 USD.",
+      remedy: "Raise maxUsd.",
+    });
+  });
+
+  it.each(["Ingest", "Preprocess", "Train", "Compile", "Infer"])(
+    "that refuses every rung of %s, or does not answer, fails that stage alone",
+    async (stage) => {
+      const refused = await run({
+        [`${stage}Reserve`]: refusing(/./),
+      });
+      expect(refused.argumentsOf(stage)).toHaveLength(0);
+      expect(refused.reported?.failures).toMatchObject([{ stage: stage.toLowerCase(), error: "OverBudget" }]);
+      const silent = await run({ [`${stage}Reserve`]: failing("Lambda.Unknown", "{}") });
+      expect(silent.argumentsOf(stage)).toHaveLength(0);
+      expect(silent.reported?.failures).toMatchObject([{ stage: stage.toLowerCase(), error: "Lambda.Unknown" }]);
+    },
+  );
+
+  it("that does not answer lets nothing start", async () => {
+    const cause = JSON.stringify({ errorType: "PriceUnknown", errorMessage: "No price." });
+    const { tasks, reported } = await run({ IngestReserve: failing("PriceUnknown", cause) });
+    expect(tasks).toEqual(["Report", "Notify"]);
+    expect(reported?.failures).toEqual([{ stage: "ingest", taskId: "ingest", error: "PriceUnknown", cause }]);
+  });
+
+  it("is asked again while an earlier try of the job is still stopping", async () => {
+    const { result, argumentsOf } = await run({
+      CompileReserve: ({ attempt }: TaskRequest) => {
+        if (attempt < 3) throw new StatesError("JobStopping", "{}");
+        return { Payload: { granted: true, reservedUsd: 1 } };
+      },
+    });
+    expect(argumentsOf("CompileReserve")).toHaveLength(4);
+    expect(result.status).toBe("SUCCEEDED");
+  });
+
+  it("that fails after a job is done changes nothing: the guard settles it", async () => {
+    const { result } = await run({ CompileSettle: failing("Lambda.Unknown", "{}") });
+    expect(result.status).toBe("SUCCEEDED");
+  });
+});
+
+describe("the rungs of a task", () => {
+  const kindsOf = async (rungs: ("reservation" | "spot" | "on-demand" | "smaller-gpu")[]) => {
+    const { argumentsOf, reported } = await run(
+      {
+        Plan: planned(aPlan({ rungs })),
+        Preprocess: failing(TASK_FAILED, BATCH.noCapacity),
+      },
+      aRequest(),
+      withLadders({ preprocess: LADDERS.everyKind }),
+    );
+    return { queues: argumentsOf("Preprocess").map((given) => given.JobQueue), reported };
+  };
+
+  it("are those that the recipe allows, in the recipe's order", async () => {
+    expect((await kindsOf(["on-demand", "spot"])).queues).toEqual(["OnDemandQueue", "SpotQueue"]);
+    expect((await kindsOf(["smaller-gpu", "reservation"])).queues).toEqual(["SmallerQueue", "ReservationQueue"]);
+  });
+
+  it("are missing where the deployment has none of them: the task says so", async () => {
+    const { reported } = await run({ Plan: planned(aPlan({ rungs: ["reservation"] })) });
+    expect(reported?.failures).toMatchObject([{ stage: "preprocess", error: "NoCapacity" }]);
+    expect(JSON.parse(reported?.failures[0]?.cause ?? "").errorMessage).toMatch(/no rung that suits/);
+  });
+
+  it("leave out a smaller GPU for engines that are compiled for one GPU", async () => {
+    const ladders = withLadders({ compile: LADDERS.everyKind, infer: LADDERS.everyKind });
+    const withEngine = (engine: "torch" | "tensorrt") =>
+      run(
+        {
+          Plan: planned(
+            aPlan({
+              rungs: ["smaller-gpu", "on-demand"],
+              trainings: [aTraining("fold0", "dali", { engines: [anEngine("fold0-dali", engine)] })],
+            }),
+          ),
+        },
+        aRequest(),
+        ladders,
+      );
+    expect((await withEngine("torch")).argumentsOf("Compile")[0]?.JobQueue).toBe("SmallerQueue");
+    const tensorrt = await withEngine("tensorrt");
+    expect(tensorrt.argumentsOf("Compile")[0]?.JobQueue).toBe("OnDemandQueue");
+    expect(tensorrt.argumentsOf("Infer")[0]?.JobQueue).toBe("OnDemandQueue");
+  });
+
+  it("of a training are the service's that the recipe asks for", async () => {
+    const batch = await run({ Plan: planned(aPlan({ trainOn: "batch" })) });
+    expect(batch.tasks).toContain("TrainOnCluster");
+    expect(batch.tasks).not.toContain("Train");
+    expect((await run({ Plan: planned(aPlan({ trainOn: "sagemaker" })) })).tasks).toContain("Train");
+  });
+
+  it("of a training on several nodes are never on Spot", async () => {
+    const plan = aPlan({ trainings: [aTraining("fold0", "ddp", { gpus: 2, nodes: 2 })] });
+    const { argumentsOf } = await run({ Plan: planned(plan) });
+    expect(argumentsOf("Train")).toMatchObject([
+      { EnableManagedSpotTraining: false, ResourceConfig: { InstanceType: "ml.p5.4xlarge", InstanceCount: 2 } },
+    ]);
+  });
+});
+
+describe("what SageMaker is asked for", () => {
+  it("is managed spot that waits and then runs, resumes from its checkpoints, and is retried by the service", async () => {
+    const { argumentsOf } = await run();
+    expect(argumentsOf("Train")[0]).toMatchObject({
+      EnableManagedSpotTraining: true,
+      StoppingCondition: { MaxRuntimeInSeconds: 600, MaxWaitTimeInSeconds: 4_200 },
+      RetryStrategy: { MaximumRetryAttempts: 2 },
+      CheckpointConfig: { S3Uri: expect.stringContaining("/checkpoints/") },
+      Environment: { FI_PROVIDER: "efa", FI_EFA_USE_HUGE_PAGE: "0" },
+    });
+  });
+
+  it("names no wait where there is no Spot, and a training plan or a warm pool where the rung has one", async () => {
+    const ladders = withLadders({ train: [LADDERS.trainingPlan, LADDERS.warm] });
+    const { argumentsOf } = await run({ Train: onRungs(TRAINING.noCapacity) }, aRequest(), ladders);
+    const [plan, warm] = argumentsOf("Train");
+    expect(plan).toMatchObject({
+      EnableManagedSpotTraining: false,
+      StoppingCondition: { MaxRuntimeInSeconds: 600 },
+      ResourceConfig: { TrainingPlanArn: expect.stringContaining(":training-plan/"), InstanceCount: 1 },
+    });
+    expect(plan?.StoppingCondition).not.toHaveProperty("MaxWaitTimeInSeconds");
+    expect(warm).toMatchObject({ ResourceConfig: { KeepAlivePeriodInSeconds: 1_800 } });
+    const [, reserved] = argumentsOf("TrainReserve") as unknown as { Payload: { job: { attemptSeconds: number } } }[];
+    expect(reserved?.Payload.job.attemptSeconds).toBe(600 + 1_800);
+  });
+
+  it("gives a rung with fewer GPUs than were planned for as much more time", async () => {
+    const plan = aPlan({ trainings: [aTraining("fold0", "ddp", { gpus: 8, maxSeconds: 1_000 })] });
+    const { argumentsOf } = await run({ Plan: planned(plan) });
+    expect(argumentsOf("Train")[0]).toMatchObject({ StoppingCondition: { MaxRuntimeInSeconds: 8_000 } });
+  });
+
+  it("is a model without data and a transform of one record at a time, on an AMI that has a driver", async () => {
+    const { argumentsOf } = await run({}, aRequest(), withLadders({ infer: LADDERS.inferWithTransform }));
+    const [model] = argumentsOf("InferModel") as unknown as { ModelName: string; PrimaryContainer: object }[];
+    expect(model?.PrimaryContainer).toMatchObject({
+      Environment: { VOXELBURST_TASK: "s3://artefacts/runs/x/tasks/infer-fold0-dali-torch.json" },
+    });
+    expect(model?.PrimaryContainer).not.toHaveProperty("ModelDataUrl");
+    const [transform] = argumentsOf("InferTransform");
+    expect(transform).toMatchObject({
+      ModelName: model?.ModelName,
+      MaxConcurrentTransforms: 1,
+      BatchStrategy: "SingleRecord",
+      TransformInput: {
+        SplitType: "Line",
+        DataSource: {
+          S3DataSource: {
+            S3Uri: "s3://artefacts/runs/hippocampus-0123456789ab-1/tasks/infer-fold0-dali-torch.lines/",
+          },
+        },
+      },
+      TransformResources: {
+        InstanceType: "ml.g5.4xlarge",
+        InstanceCount: 2,
+        TransformAmiVersion: "al2-ami-sagemaker-batch-gpu-535",
+      },
+    });
+    const { MaxConcurrentTransforms, MaxPayloadInMB } = transform as unknown as Record<string, number>;
+    expect(MaxConcurrentTransforms! * MaxPayloadInMB!).toBeLessThanOrEqual(100);
+  });
+});
+
+describe("a shortage", () => {
+  it("that makes every task of a large run fall still leaves room to report: the first hundred falls", async () => {
+    const trainings = ["fold0", "fold1", "fold2"].map((fold) =>
+      aTraining(fold, "dali", {
+        engines: (["torch", "inductor", "onnxruntime", "tensorrt"] as const).map((engine) =>
+          anEngine(`${fold}-dali`, engine),
+        ),
+      }),
+    );
+    const many = Array.from({ length: 10 }, (_, at) => ({ ...LADDERS.everyKind[2]!, name: `on-demand-${at}` }));
+    const { result, reported } = await run(
+      {
+        Plan: planned(aPlan({ trainings, trainConcurrency: 4 })),
+        Compile: onRungs(...Array(9).fill(BATCH.noCapacity)),
+      },
+      aRequest(),
+      withLadders({ compile: many }),
+    );
+    expect(result.status).toBe("SUCCEEDED");
+    expect(reported?.falls).toHaveLength(100);
+    expect(JSON.stringify(reported).length).toBeLessThan(256 * 1024);
+  });
+});
+
+// Last: it looks at what all tests above went through.
+describe("these tests", () => {
+  it("take every way that leads from a state of the ladder", () => {
+    const { missed, known } = recordedEdges();
+    expect(known).toBeGreaterThan(80);
+    expect(missed).toEqual([]);
+  });
+});
