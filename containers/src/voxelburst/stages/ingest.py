@@ -28,6 +28,7 @@ from ..volumes import Volume, write_canonical
 from ..volumes.canonical import rounded_affine
 from ..volumes.checks import check_label, check_same_grid
 from ..volumes.fingerprint import intensities, nonzero_box
+from ..volumes.orientation import with_axes_of
 from ..volumes.refusal import Refusal
 from ..volumes.source import Images, read_images, read_nifti_at
 
@@ -115,6 +116,8 @@ def _ingest(task: IngestTask, stage: Stage, case: IngestCase, record_key: str) -
     label = _read_label(task, stage, case)
     if label is not None:
         volume, label_warnings = label
+        if images.source.kind == "dicom":
+            volume = with_axes_of(first.affine, first.shape_xyz, volume)
         check_same_grid(first, volume, "Label")
         label_zyx, label_voxels, found = check_label(volume, task.definition.labels)
         warnings += [*label_warnings, *found]
