@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .. import contract, dali, host, resampling
 from ..contract import CaseRecord, Plan, PreprocessCase, PreprocessResult, PreprocessTask
+from ..errors import StageError
 from ..preprocessing import Preparation, Prepared, foreground_locations, prepare
 from ..stage import Stage
 from ..storage import Store
@@ -35,7 +36,11 @@ def run(task: PreprocessTask, stage: Stage) -> PreprocessResult:
             progress.update(count, skipped=True)
             continue
         began = time.monotonic()
-        voxels += _one_case(stage.artefacts, case, plan, preparation)
+        try:
+            voxels += _one_case(stage.artefacts, case, plan, preparation)
+        except StageError as error:
+            error.case_id = error.case_id or case.case_id
+            raise
         seconds += time.monotonic() - began
         done += 1
         progress.update(count)
