@@ -9,6 +9,7 @@ Axes: z y x are the image's own; d h w the arrays', which are the image's in the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 
 from . import resampling
 from .contract import Mm, ModelFolder, Normalisation, Plan, Zyx, frozen
+from .errors import StageError
 from .volumes.fingerprint import Box, nonzero_box
+from .volumes.nifti_header import MAX_VOXELS
 
 _ANISOTROPY = 3.0
 _CPU = torch.device("cpu")
@@ -94,6 +97,9 @@ def prepare(
         label_zyx: whole numbers below 127.
         box_zyx: the box of nonzero voxels where it is known (a case record's); looked for otherwise.
         where: what computes. On a GPU the current stream, which is not waited for.
+
+    Raises:
+        StageError: ArraysTooLarge, before they are made.
     """
     spacing_dhw = _ordered(spacing_mm_zyx, preparation.transpose)
     target_dhw = _ordered(preparation.spacing_mm_zyx, preparation.transpose)
@@ -111,6 +117,7 @@ def prepare(
         shape_dhw=new_shape(cropped_shape, spacing_dhw, target_dhw),
         coarse_axis=coarse_axis(spacing_dhw, target_dhw),
     )
+    _check_size(geometry)
     mask_dhw = None
     if preparation.masked:
         mask_dhw = nonzero_mask([channel.transpose(preparation.transpose)[window] for channel in image_czyx])
@@ -173,6 +180,22 @@ def nonzero_mask(channels: Sequence[NDArray]) -> NDArray[np.bool_]:
         outside[np.unique(face)] = True
     outside[0] = False
     return ~outside[parts]
+
+
+def _check_size(geometry: Geometry) -> None:
+    voxels = math.prod(geometry.shape_dhw)
+    if voxels <= MAX_VOXELS:
+        return
+    was, target = (
+        " x ".join(f"{mm:.3g}" for mm in s) for s in (geometry.spacing_mm_dhw, geometry.target_spacing_mm_dhw)
+    )
+    raise StageError(
+        "ArraysTooLarge",
+        f"At the plan's spacing of {target} mm a case of {was} mm would have {voxels} voxels.",
+        "Correct the case's voxel size if it is wrong, leave the case out, or set plan.spacingMm.",
+        got=f"{voxels} voxels",
+        allowed=f"at most {MAX_VOXELS}",
+    )
 
 
 def new_shape(shape: Zyx, spacing_mm: Mm, target_mm: Mm) -> Zyx:

@@ -170,6 +170,22 @@ REFUSED = {
         header(srow_z=[0, 0, 0, 0], qform_code=0),
         "AffineInvalid",
     ),
+    "a quaternion that is NaN beside a good sform": (
+        header(sform_code=1, qform_code=1, quatern_b=np.nan),
+        "AffineInvalid",
+    ),
+    "a qform's origin that is infinite": (
+        header(sform_code=1, qform_code=1, qoffset_x=np.inf),
+        "AffineInvalid",
+    ),
+    "voxels of a kilometre": (
+        spoil_image(image_zyx(), affine=np.diag([1e6, 1e6, 1e6, 1])),
+        "SpacingImplausible",
+    ),
+    "millimetres written as if they were metres": (
+        spoil_image(image_zyx(), affine=np.diag([1e-3, 1e-3, 2e-3, 1])),
+        "SpacingImplausible",
+    ),
     "an offset that is NaN": (header(vox_offset=np.nan), "DimensionsInvalid"),
     "a dimension of 0": (header(dim=[3, 8, 0, 6, 1, 1, 1, 1]), "DimensionsInvalid"),
 }

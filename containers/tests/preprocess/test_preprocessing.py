@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from voxelburst import resampling
 from voxelburst.contract import Normalisation
+from voxelburst.errors import StageError
 from voxelburst.preprocessing import (
     Preparation,
     coarse_axis,
@@ -150,6 +153,16 @@ def test_nothing_is_resampled_where_the_spacing_is_the_target() -> None:
     done = prepare([image], (1, 1, 1), preparation(Normalisation(scheme="none")), label_zyx=label)
     assert np.array_equal(done.image_cdhw[0], image)
     assert np.array_equal(restore(logits_of(done.label_dhw), done.geometry).numpy(), label)
+
+
+def test_arrays_that_no_memory_holds_are_refused_before_they_are_made() -> None:
+    to_microns = dataclasses.replace(
+        preparation(Normalisation(scheme="none")), spacing_mm_zyx=(0.001, 0.001, 0.001)
+    )
+    with pytest.raises(StageError, match=r"0\.001 x 0\.001 x 0\.001 mm") as error:
+        prepare([np.ones((4, 4, 4), np.float32)], (2, 2, 2), to_microns)
+    assert error.value.code == "ArraysTooLarge"
+    assert error.value.got == f"{8000**3} voxels"
 
 
 @pytest.mark.parametrize(

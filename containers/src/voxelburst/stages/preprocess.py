@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import contract, engines, host, resampling
 from ..contract import CaseRecord, Plan, PreprocessCase, PreprocessResult, PreprocessTask
+from ..errors import StageError
 from ..overlap import in_order
 from ..preprocessing import Preparation, Prepared, foreground_locations, prepare
 from ..stage import Stage
@@ -88,14 +89,18 @@ def _all_cases(
         return _Decoded(case, record, image_czyx, read_label(artefacts, record))
 
     def computed(decoded: _Decoded) -> tuple[PreprocessCase, Prepared]:
-        prepared = prepare(
-            decoded.image_czyx,
-            decoded.record.spacing_mm_zyx,
-            preparation,
-            label_zyx=decoded.label_zyx,
-            box_zyx=decoded.record.nonzero_box_zyx,
-            where=where,
-        )
+        try:
+            prepared = prepare(
+                decoded.image_czyx,
+                decoded.record.spacing_mm_zyx,
+                preparation,
+                label_zyx=decoded.label_zyx,
+                box_zyx=decoded.record.nonzero_box_zyx,
+                where=where,
+            )
+        except StageError as error:
+            error.case_id = error.case_id or decoded.case.case_id
+            raise
         return decoded.case, prepared
 
     def write(made: tuple[PreprocessCase, Prepared]) -> int:

@@ -12,11 +12,23 @@ from .volume import Volume
 
 # Labels that went through a float and back are off by far less; a partial-volume label by far more.
 _FRACTION_TOLERANCE = 1e-3
+# From a micro-CT's voxel to a slice that holds half a head: beyond, lengths are in another unit or damaged,
+# and resampled to the other cases' spacing such a case would have any number of voxels.
+_LEAST_MM, _MOST_MM = 0.005, 100.0
 
 
 def check_image(volume: Volume) -> None:
-    """Refuses voxels that are not finite (NonFiniteVoxels) and an image of one value (ConstantImage)."""
+    """Refuses what no scanner gives: SpacingImplausible, NonFiniteVoxels, ConstantImage (one value)."""
     voxels_zyx = volume.voxels_zyx
+    spacing_xyz = geometry.spacing_xyz(volume.affine)
+    if not all(_LEAST_MM <= mm <= _MOST_MM for mm in spacing_xyz):
+        raise Refusal(
+            "SpacingImplausible",
+            "The image's voxels are of a size that no scanner of patients gives.",
+            "Correct the voxel size; it must be in millimetres.",
+            got=" x ".join(f"{mm:.4g}" for mm in spacing_xyz) + " mm",
+            allowed=f"{_LEAST_MM:g} to {_MOST_MM:g} mm",
+        )
     if voxels_zyx.dtype.kind == "f":
         bad = sum(int(np.count_nonzero(~np.isfinite(slice_yx))) for slice_yx in voxels_zyx)
         if bad:

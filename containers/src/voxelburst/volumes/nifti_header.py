@@ -202,6 +202,8 @@ def _affine(header: Nifti1Header, shape_xyz: tuple[int, int, int]) -> tuple[Affi
             qform = header.get_qform()
         except (HeaderDataError, ValueError):
             raise _invalid("a quaternion that is no rotation") from None
+        if not np.isfinite(qform).all():
+            raise _invalid("a qform that is not finite")
     affine = sform if sform is not None else qform
     if affine is None:
         raise Refusal(
