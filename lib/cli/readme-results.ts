@@ -79,7 +79,7 @@ function sectionOf({ file, bench }: Results): string {
       : []),
     `). [All figures](docs/benchmarks/${file}).`,
   ];
-  const notes = bench.notes.map((text) => `\n${text}\n`);
+  const notes = bench.notes.length > 0 ? ["", ...bench.notes.map((text) => `- ${text}`)] : [];
   return [
     `${words.join("")}\n`,
     line(head!),

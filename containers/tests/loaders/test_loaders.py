@@ -135,10 +135,11 @@ def test_ranks_share_a_batch_without_a_sample_twice(kind: str, cases: Cases) -> 
     assert torch.equal(torch.cat([r.label_ndhw for r in ranks]), whole.label_ndhw)
 
 
-def test_worker_processes_give_what_the_process_itself_gives(cases: Cases) -> None:
-    alone = list(itertools.islice(open_loader("torch")(cases, SAMPLING, OPTIONS), 4))
+@pytest.mark.parametrize("kind", LOADERS)
+def test_worker_processes_give_what_the_process_itself_gives(kind: str, cases: Cases) -> None:
+    alone = list(itertools.islice(open_loader(kind)(cases, SAMPLING, OPTIONS), 4))
     options = dataclasses.replace(OPTIONS, workers=2)
-    helped = list(itertools.islice(open_loader("torch")(cases, SAMPLING, options), 4))
+    helped = list(itertools.islice(open_loader(kind)(cases, SAMPLING, options), 4))
     for a, b in zip(alone, helped, strict=True):
         assert torch.equal(a.image_ncdhw, b.image_ncdhw)
 

@@ -121,7 +121,8 @@ export async function bench(
     emit(note("Ratio", `${significant(times)}x ${unit}: ${ours} / ${theirs}`));
   emit(note("BenchWritten", `results: ${file}`));
   const json = { status: "succeeded", file, ratios, bench: document };
-  if (!before) return { exitCode: document.rows.length > 0 ? EXIT.done : EXIT.runFailed, json };
+  if (document.failed.length > 0) return { exitCode: EXIT.runFailed, json: { ...json, status: "failed" } };
+  if (!before) return { exitCode: EXIT.done, json };
   return judged(context, compareRows(before.rows, rows, tolerance, diceTolerance), json);
 }
 

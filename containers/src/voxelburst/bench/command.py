@@ -32,38 +32,40 @@ _FEATURES = (32, 64, 128, 256, 320, 320)
 _PACKAGES = ("torch", "triton", "monai", "numpy", "nvidia-dali-cuda130", "onnxruntime", "tensorrt")
 
 Row = dict[str, Any]
+Job = Callable[[], Row | list[Row]]
 
 
 def main(arguments: list[str]) -> int:
     """Prints the document. A row that failed is named in it with its error: the others are worth having."""
     options = _options(arguments)
     where = current_device()
+    described = host.describe(_PACKAGES, gpus=1 if where.type == "cuda" else 0)
     rows: list[Row] = []
     failed: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="voxelburst-bench-") as temporary:
         work = _work(options, Path(temporary), where)
+        forward, training = teraflop(work.network, work.patch)
+        document = {
+            "what": options.what or _what(options, work),
+            "hardware": described.device,
+            "cpus": described.cpus,
+            "versions": described.versions,
+            "teraflopForward": rounded(forward),
+            "teraflopTraining": rounded(training),
+            "matrixTeraflops": {name: rounded(value) for name, value in work.matrix_peak.items()},
+            "rows": rows,
+            "failed": failed,
+        }
         jobs = _jobs(options, work)
+        for name in options.compare:
+            jobs.append((f"peer {name}", lambda name=name: _peer(name, options, work)))  # type: ignore[misc]
         progress = Progress("train", "bench", None, len(jobs), "rows")
         for done, (name, job) in enumerate(jobs):
             progress.update(done, name)
             _attempt(name, job, rows, failed)
+            if options.out:  # row by row: what is measured is kept, whatever happens to the next one
+                Path(options.out).write_text(json.dumps(document, indent=1) + "\n")
         progress.update(len(jobs))
-        for name in options.compare:
-            _attempt(f"peer {name}", lambda name=name: _peer(name, options, work), rows, failed)  # type: ignore[misc]
-    forward, training = teraflop(work.network, work.patch)
-    document = {
-        "what": options.what or _what(options, work),
-        "hardware": host.describe(_PACKAGES, gpus=1 if where.type == "cuda" else 0).device,
-        "cpus": host.cpus(),
-        "versions": host.describe(_PACKAGES, gpus=1 if where.type == "cuda" else 0).versions,
-        "teraflopForward": rounded(forward),
-        "teraflopTraining": rounded(training),
-        "matrixTeraflops": {name: rounded(value) for name, value in work.matrix_peak.items()},
-        "rows": rows,
-        "failed": failed,
-    }
-    if options.out:
-        Path(options.out).write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document), flush=True)
     return 0
 
@@ -176,14 +178,14 @@ def reference_network(patch: Zyx, width: int = 32) -> Network:
     )
 
 
-def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Callable[[], Row]]]:
+def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
     measuring = Measuring(
         warm_up=options.warm_up,
         steps=options.steps,
         seconds=options.seconds,
         limit_seconds=options.limit_seconds,
     )
-    jobs: list[tuple[str, Callable[[], Row]]] = []
+    jobs: list[tuple[str, Job]] = []
     for augmentation in options.augmentations:
         for name in options.strategies:
             jobs.append(
@@ -240,7 +242,7 @@ def _peer(name: str, options: argparse.Namespace, work: Work) -> list[Row]:
     return peer_rows(options.peers_home, name, request, lambda said: print(said, file=sys.stderr, flush=True))
 
 
-def _attempt(name: str, job: Callable[[], Row | list[Row]], rows: list[Row], failed: list[Row]) -> None:
+def _attempt(name: str, job: Job, rows: list[Row], failed: list[Row]) -> None:
     """The job's rows into `rows`, or what went wrong into `failed`."""
     try:
         made = job()

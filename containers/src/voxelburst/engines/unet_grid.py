@@ -38,6 +38,17 @@ class Grid:
         return d * self.plane + h * self.row + w
 
     @property
+    def lines(self) -> int:
+        return self.shape_dhw[0] * self.shape_dhw[1]
+
+    @property
+    def pairs(self) -> int:
+        """Places of the first lines of all pairs of lines, from the first line inside to the last."""
+        d, h, _ = self.shape_dhw
+        lines = (d - 1) * (h + 2) + h
+        return -(-lines // 2) * self.row
+
+    @property
     def voxels(self) -> int:
         d, h, w = self.shape_dhw
         return d * h * w

@@ -96,46 +96,157 @@ def conv(
 
 
 @triton.jit
-def stem(
-    x, weight, y, sums,
-    places, first, last, tiles, row, plane, depth, height, width,
-    C: constexpr, N: constexpr, KD: constexpr, KH: constexpr, KW: constexpr,
-    BP: constexpr, BK: constexpr, BN: constexpr,
+def conv_pairs(
+    x, weight, scale, y, sums, places, pairs, tiles, row, plane, height, width,
+    C: constexpr, PITCH: constexpr, N: constexpr, KD: constexpr, INTEGER: constexpr,
+    BP: constexpr, BC: constexpr, BN: constexpr,
 ):  # fmt: skip
-    """The first convolution, from windows_ncdhw without padding; taps and channels together fill one product.
+    """`conv` with 3 x 3 taps along h and w and stride 1, for two lines along w at once, of an even height.
 
-    weight is (N, BK): channel, then tap, zeros behind the last. Outputs as `conv`'s.
+    Each of the four lines around a pair is loaded once for both, and each weight: 6 loads a line in place of
+    9, and half of the weights'. pairs is the number of places of the first lines; those of the second are a
+    row behind. sums and scale as for `conv`.
     """
     block = tl.program_id(0)
     blocks: constexpr = N // BN
     tile = block // blocks
     channel = (block % blocks) * BN + tl.arange(0, BN)
     sample = tl.program_id(1).to(tl.int64)
-    place = first + tile * BP + tl.arange(0, BP)
-    w = place % row - 1
-    h = (place // row) % (plane // row) - 1
-    d = place // plane - 1
-    mine = place <= last
-    inside = mine & (w >= 0) & (w < width) & (h >= 0) & (h < height)
+    index = tl.arange(0, BP)
+    # Place 0 of a line is its border: the first tile lacks no neighbour.
+    pair = tile * (BP - 2) + index
+    line = pair // row
+    w = pair - line * row
+    h = (2 * line) % (plane // row) + 1
+    # The first pair is the first two lines inside; there is an even number of lines in a plane.
+    upper = plane + row + pair + line * row
+    mine = (index >= 1) & (index <= BP - 2) & (pair < pairs)
+    inside = mine & (w >= 1) & (w <= width) & (h <= height)
+
+    kinds: constexpr = tl.int32 if INTEGER else tl.float32
+    left_0 = tl.zeros((BP, BN), kinds)
+    middle_0 = tl.zeros((BP, BN), kinds)
+    right_0 = tl.zeros((BP, BN), kinds)
+    left_1 = tl.zeros((BP, BN), kinds)
+    middle_1 = tl.zeros((BP, BN), kinds)
+    right_1 = tl.zeros((BP, BN), kinds)
+    steps: constexpr = C // BC
+    a_tap: constexpr = N * C
+    start = x + sample * places * PITCH + upper[:, None] * PITCH + tl.arange(0, BC)[None, :]
+    behind_w = weight + channel[None, :] * C + tl.arange(0, BC)[:, None]
+    for step in range(KD * steps):
+        depth = step // steps
+        source = start + ((depth - KD // 2) * plane - row) * PITCH + (step % steps) * BC
+        weights = behind_w + depth * 9 * a_tap + (step % steps) * BC
+        w00 = tl.load(weights)
+        w01 = tl.load(weights + a_tap)
+        w02 = tl.load(weights + 2 * a_tap)
+        values = tl.load(source)
+        left_0 = tl.dot(values, w00, left_0, out_dtype=kinds)
+        middle_0 = tl.dot(values, w01, middle_0, out_dtype=kinds)
+        right_0 = tl.dot(values, w02, right_0, out_dtype=kinds)
+        w10 = tl.load(weights + 3 * a_tap)
+        w11 = tl.load(weights + 4 * a_tap)
+        w12 = tl.load(weights + 5 * a_tap)
+        values = tl.load(source + row * PITCH)
+        left_1 = tl.dot(values, w00, left_1, out_dtype=kinds)
+        middle_1 = tl.dot(values, w01, middle_1, out_dtype=kinds)
+        right_1 = tl.dot(values, w02, right_1, out_dtype=kinds)
+        left_0 = tl.dot(values, w10, left_0, out_dtype=kinds)
+        middle_0 = tl.dot(values, w11, middle_0, out_dtype=kinds)
+        right_0 = tl.dot(values, w12, right_0, out_dtype=kinds)
+        w20 = tl.load(weights + 6 * a_tap)
+        w21 = tl.load(weights + 7 * a_tap)
+        w22 = tl.load(weights + 8 * a_tap)
+        values = tl.load(source + 2 * row * PITCH)
+        left_1 = tl.dot(values, w10, left_1, out_dtype=kinds)
+        middle_1 = tl.dot(values, w11, middle_1, out_dtype=kinds)
+        right_1 = tl.dot(values, w12, right_1, out_dtype=kinds)
+        left_0 = tl.dot(values, w20, left_0, out_dtype=kinds)
+        middle_0 = tl.dot(values, w21, middle_0, out_dtype=kinds)
+        right_0 = tl.dot(values, w22, right_0, out_dtype=kinds)
+        values = tl.load(source + 3 * row * PITCH)
+        left_1 = tl.dot(values, w20, left_1, out_dtype=kinds)
+        middle_1 = tl.dot(values, w21, middle_1, out_dtype=kinds)
+        right_1 = tl.dot(values, w22, right_1, out_dtype=kinds)
+
+    before = tl.broadcast_to(tl.maximum(index - 1, 0)[:, None], (BP, BN))
+    behind = tl.broadcast_to(tl.minimum(index + 1, BP - 1)[:, None], (BP, BN))
+    factor = tl.load(scale + channel)[None, :]
+    out = y + (sample * places + upper)[:, None] * N + channel[None, :]
+    first = middle_0.to(tl.float32) + tl.gather(left_0.to(tl.float32), before, 0)
+    first = (first + tl.gather(right_0.to(tl.float32), behind, 0)) * factor
+    tl.store(out, first.to(y.dtype.element_ty), mask=mine[:, None])
+    second = middle_1.to(tl.float32) + tl.gather(left_1.to(tl.float32), before, 0)
+    second = (second + tl.gather(right_1.to(tl.float32), behind, 0)) * factor
+    tl.store(out + row * N, second.to(y.dtype.element_ty), mask=mine[:, None])
+    first = tl.where(inside[:, None], first, 0.0)
+    second = tl.where(inside[:, None], second, 0.0)
+    sums += ((sample * tiles + tile) * 2) * N + channel
+    tl.store(sums, tl.sum(first + second, 0))
+    tl.store(sums + N, tl.sum(first * first + second * second, 0))
+
+
+@triton.jit
+def stem(
+    x, weight, y, sums, places, tiles, row, plane, depth, height, width,
+    C: constexpr, N: constexpr, KD: constexpr, KH: constexpr, KW: constexpr,
+    BP: constexpr, BK: constexpr, BN: constexpr,
+):  # fmt: skip
+    """The first convolution, from windows_ncdhw without padding; taps and channels together fill one product.
+
+    weight is (N, BK): channel, then tap, zeros behind the last. A tile is a line along w or a part of one.
+    Outputs as `conv`'s.
+    """
+    block = tl.program_id(0)
+    blocks: constexpr = N // BN
+    tile = block // blocks
+    channel = (block % blocks) * BN + tl.arange(0, BN)
+    sample = tl.program_id(1).to(tl.int64)
+    parts = tl.cdiv(width, BP)
+    line = tile // parts
+    d = line // height
+    h = line % height
+    w = tile % parts * BP + tl.arange(0, BP)
     taps: constexpr = KD * KH * KW
     at = tl.arange(0, BK)
     tap = at % taps
-    from_d = d[:, None] + (tap // (KH * KW) - KD // 2)[None, :]
-    from_h = h[:, None] + ((tap // KW) % KH - KH // 2)[None, :]
+    from_d = d + tap // (KH * KW) - KD // 2
+    from_h = h + (tap // KW) % KH - KH // 2
+    there = (from_d >= 0) & (from_d < depth) & (from_h >= 0) & (from_h < height) & (at < C * taps)
+    source = x + (sample * C + at // taps) * (depth * height * width) + (from_d * height + from_h) * width
     from_w = w[:, None] + (tap % KW - KW // 2)[None, :]
-    there = (from_d >= 0) & (from_d < depth) & (from_h >= 0) & (from_h < height)
-    there = there & (from_w >= 0) & (from_w < width) & (at < C * taps)[None, :] & inside[:, None]
-    volume = depth * height * width
-    source = x + sample * C * volume + (at // taps)[None, :] * volume
-    values = tl.load(source + (from_d * height + from_h) * width + from_w, mask=there, other=0.0)
+    mask = there[None, :] & (from_w >= 0) & (from_w < width)
+    values = tl.load(source[None, :] + from_w, mask=mask, other=0.0)
     weights = tl.load(weight + channel[None, :] * BK + at[:, None])
     result = tl.dot(values.to(weights.dtype), weights)
-    out = y + (sample * places + place)[:, None] * N + channel[None, :]
-    tl.store(out, result.to(y.dtype.element_ty), mask=mine[:, None])
-    result = tl.where(inside[:, None], result, 0.0)
+    inside = (w < width)[:, None]
+    place = sample * places + (d + 1) * plane + (h + 1) * row + w + 1
+    tl.store(y + place[:, None] * N + channel[None, :], result.to(y.dtype.element_ty), mask=inside)
+    result = tl.where(inside, result, 0.0)
     sums += ((sample * tiles + tile) * 2) * N + channel
     tl.store(sums, tl.sum(result, 0))
     tl.store(sums + N, tl.sum(result * result, 0))
+
+
+@triton.jit
+def fold(sums, folded, tiles, chunk, N: constexpr, BT: constexpr, BN: constexpr):
+    """The sums of each ``chunk`` of tiles (n, chunks, 2, N), in a fixed order."""
+    channel = tl.program_id(0) * BN + tl.arange(0, BN)
+    part = tl.program_id(1)
+    sample = tl.program_id(2)
+    last = tl.minimum((part + 1) * chunk, tiles)
+    total = tl.zeros((BT, BN), tl.float32)
+    squares = tl.zeros((BT, BN), tl.float32)
+    for start in range(part * chunk, last, BT):
+        tile = start + tl.arange(0, BT)
+        at = sums + ((sample * tiles + tile) * 2)[:, None] * N + channel[None, :]
+        there = (tile < last)[:, None]
+        total += tl.load(at, mask=there, other=0.0)
+        squares += tl.load(at + N, mask=there, other=0.0)
+    to = folded + ((sample * tl.num_programs(1) + part) * 2) * N + channel
+    tl.store(to, tl.sum(total, 0))
+    tl.store(to + N, tl.sum(squares, 0))
 
 
 @triton.jit
@@ -173,87 +284,87 @@ def quantised(values, TYPE: constexpr):
 
 @triton.jit
 def normalise(
-    y, factor, offset, inverse, out, places, first, last, row, plane, height, width, slope,
+    y, factor, offset, inverse, out, places, row, plane, height, width, slope,
     N: constexpr, PITCH: constexpr, BP: constexpr, BN: constexpr,
 ):  # fmt: skip
     """out[n, p, c] = LeakyReLU(y x factor + offset) x inverse in the volume; the border keeps its zeros."""
     block = tl.program_id(0)
     blocks: constexpr = N // BN
     channel = (block % blocks) * BN + tl.arange(0, BN)
-    place = first + (block // blocks) * BP + tl.arange(0, BP)
+    parts = tl.cdiv(width, BP)
+    line = block // (blocks * parts)
+    w = (block // blocks) % parts * BP + tl.arange(0, BP)
     sample = tl.program_id(1).to(tl.int64)
-    w = place % row
-    h = (place // row) % (plane // row)
-    inside = (place <= last) & (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
-    at = (sample * places + place)[:, None] * N + channel[None, :]
-    values = tl.load(y + at, mask=inside[:, None], other=0.0).to(tl.float32)
+    inside = (w < width)[:, None]
+    place = sample * places + (line // height + 1) * plane + (line % height + 1) * row + w + 1
+    values = tl.load(y + place[:, None] * N + channel[None, :], mask=inside, other=0.0).to(tl.float32)
     values = values * tl.load(factor + sample * N + channel)[None, :]
     values = values + tl.load(offset + sample * N + channel)[None, :]
     values = tl.where(values > 0, values, values * slope) * tl.load(inverse + channel)[None, :]
-    at = (sample * places + place)[:, None] * PITCH + channel[None, :]
-    tl.store(out + at, quantised(values, out.dtype.element_ty), mask=inside[:, None])
+    at = out + place[:, None] * PITCH + channel[None, :]
+    tl.store(at, quantised(values, out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def upsample(
-    x, weight, scale, bias, inverse, out,
-    places, first, last, row, plane, height, width, out_places, out_row, out_plane,
+    x, weight, scale, bias, inverse, out, places, row, plane, height, width, out_places, out_row, out_plane,
     C: constexpr, N: constexpr, PITCH: constexpr, SD: constexpr, SH: constexpr, SW: constexpr,
-    INTEGER: constexpr,
-    BP: constexpr, BC: constexpr, BN: constexpr,
+    INTEGER: constexpr, BP: constexpr, BC: constexpr, BN: constexpr,
 ):  # fmt: skip
     """The transposed convolution whose kernel is its stride: each tap is a product of its own.
 
     weight is (taps, N, C); out = (sums x scale + bias) x inverse, its border left as it is.
     """
     block = tl.program_id(0)
-    taps: constexpr = SD * SH * SW
     blocks: constexpr = N // BN
-    tap = block % taps
-    channel = ((block // taps) % blocks) * BN + tl.arange(0, BN)
-    place = first + (block // (taps * blocks)) * BP + tl.arange(0, BP)
+    channel = (block % blocks) * BN + tl.arange(0, BN)
+    parts = tl.cdiv(width, BP)
+    line = block // (blocks * parts)
+    d = line // height
+    h = line % height
+    w = (block // blocks) % parts * BP + tl.arange(0, BP)
     sample = tl.program_id(1).to(tl.int64)
-    w = place % row
-    h = (place // row) % (plane // row)
-    d = place // plane
-    inside = (place <= last) & (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
+    inside = (w < width)[:, None]
     kinds: constexpr = tl.int32 if INTEGER else tl.float32
-    total = tl.zeros((BP, BN), kinds)
-    for step in range(C // BC):
-        within = step * BC + tl.arange(0, BC)
-        at = (sample * places + place)[:, None] * C + within[None, :]
-        values = tl.load(x + at, mask=inside[:, None], other=0.0)
-        weights = tl.load(weight + (tap * N + channel)[None, :] * C + within[:, None])
-        total = tl.dot(values, weights, total, out_dtype=kinds)
-    result = total.to(tl.float32) * tl.load(scale + channel)[None, :] + tl.load(bias + channel)[None, :]
-    fine = ((d - 1) * SD + tap // (SH * SW) + 1) * out_plane + ((h - 1) * SH + (tap // SW) % SH + 1) * out_row
-    fine = fine + (w - 1) * SW + tap % SW + 1
-    at = out + (sample * out_places + fine)[:, None] * PITCH + channel[None, :]
-    result = result * tl.load(inverse + channel)[None, :]
-    tl.store(at, quantised(result, out.dtype.element_ty), mask=inside[:, None])
+    start = x + (sample * places + (d + 1) * plane + (h + 1) * row + w + 1)[:, None] * C
+    factor = tl.load(scale + channel)[None, :]
+    added = tl.load(bias + channel)[None, :]
+    stored = tl.load(inverse + channel)[None, :]
+    fine = sample * out_places + (d * SD + 1) * out_plane + (h * SH + 1) * out_row + w * SW + 1
+    for tap in range(SD * SH * SW):
+        total = tl.zeros((BP, BN), kinds)
+        for step in range(C // BC):
+            within = step * BC + tl.arange(0, BC)
+            values = tl.load(start + within[None, :], mask=inside, other=0.0)
+            weights = tl.load(weight + (tap * N + channel)[None, :] * C + within[:, None])
+            total = tl.dot(values, weights, total, out_dtype=kinds)
+        result = (total.to(tl.float32) * factor + added) * stored
+        place = fine + tap // (SH * SW) * out_plane + (tap // SW) % SH * out_row + tap % SW
+        at = out + place[:, None] * PITCH + channel[None, :]
+        tl.store(at, quantised(result, out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def head(
-    y, factor, offset, weight, bias, logits, places, first, last, row, plane, depth, height, width, slope,
+    y, factor, offset, weight, bias, logits, places, row, plane, depth, height, width, slope,
     N: constexpr, CLASSES: constexpr, BP: constexpr, BN: constexpr,
 ):  # fmt: skip
     """logits_nkdhw, float32: the last norm, activation and 1x1x1 convolution in one reading."""
-    place = first + tl.program_id(0) * BP + tl.arange(0, BP)
+    parts = tl.cdiv(width, BP)
+    line = tl.program_id(0) // parts
+    w = tl.program_id(0) % parts * BP + tl.arange(0, BP)
     sample = tl.program_id(1).to(tl.int64)
     channel = tl.arange(0, BN)
     real = channel < N
-    w = place % row
-    h = (place // row) % (plane // row)
-    d = place // plane
-    inside = (place <= last) & (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
-    at = (sample * places + place)[:, None] * N + channel[None, :]
-    values = tl.load(y + at, mask=inside[:, None] & real[None, :], other=0.0).to(tl.float32)
+    inside = w < width
+    place = sample * places + (line // height + 1) * plane + (line % height + 1) * row + w + 1
+    at = y + place[:, None] * N + channel[None, :]
+    values = tl.load(at, mask=inside[:, None] & real[None, :], other=0.0).to(tl.float32)
     values = values * tl.load(factor + sample * N + channel, mask=real, other=0.0)[None, :]
     values = values + tl.load(offset + sample * N + channel, mask=real, other=0.0)[None, :]
     values = tl.where(values > 0, values, values * slope)
     volume = depth * height * width
-    to = logits + sample * CLASSES * volume + ((d - 1) * height + h - 1) * width + w - 1
+    to = logits + sample * CLASSES * volume + line * width + w
     for k in range(CLASSES):
         weights = tl.load(weight + k * N + channel, mask=real, other=0.0)
         tl.store(to + k * volume, tl.sum(values * weights[None, :], 1) + tl.load(bias + k), mask=inside)

@@ -16,20 +16,17 @@ import torch
 
 from ..contract import Zyx
 from .unet_grid import Grid, Volume
-from .unet_tilings import Tiling, candidates, default_tiling
+from .unet_packing import TYPES, Scales, packed_weights, scale_of
+from .unet_tilings import LONGEST_LINE, Tiling, candidates, default_tiling, line_block
 from .unet_weights import EPS, SLOPE, Conv, Norm, UNet
 
-TYPES = {"fp16": torch.float16, "fp8": torch.float8_e4m3fn, "int8": torch.int8}
-_LARGEST = {"fp8": 448.0, "int8": 127.0}
 # Rows of places that a tile may read behind the last sample.
 _GUARD_PLACES = 512
 _STATISTICS_TILES = 128
+# Sums of more tiles are folded into chunks first, by as many programs.
+_TILES_TO_FOLD, _CHUNKS = 512, 32
 # Places that the smallest of `candidates` computes.
 _SMALLEST_TILE = 62
-_ALONG_STEM = 128
-_PLACES_APPLIED = 128
-
-Scales = dict[str, torch.Tensor]
 
 
 def unsupported(unet: UNet, precision: str) -> str | None:
@@ -76,7 +73,7 @@ class Program:
         self._scales, self._tilings = scales or {}, tilings or {}
         self.keys: dict[str, str] = {}
         self._compiling = False
-        self._options: dict[str, tuple[int, int, bool]] = {}
+        self._options: dict[str, tuple[int, int, bool, bool, bool]] = {}
         self._buffers: dict[tuple[str, Grid, int], torch.Tensor] = {}
         self._build(unet, patch)
 
@@ -102,7 +99,7 @@ class Program:
         finally:
             self._compiling, self._tilings = False, chosen
 
-    def _launch(self, kernel: Any, grid: tuple[int, int], *arguments: Any, **options: Any) -> None:
+    def _launch(self, kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
         if self._compiling:
             kernel.warmup(*arguments, grid=grid, **options)
         else:
@@ -124,8 +121,7 @@ class Program:
 
     def tunable(self) -> list[tuple[str, list[Tiling]]]:
         """Convolutions and what to try for each; those of equal shapes share a key."""
-        byte_wide = self.precision != "fp16"
-        return [(key, candidates(*shape, byte_wide)) for key, shape in self._options.items()]
+        return [(key, candidates(*shape)) for key, shape in self._options.items()]
 
     def with_tilings(self, tilings: dict[str, Tiling]) -> None:
         """Used from the next launch on."""
@@ -148,23 +144,26 @@ class Program:
         ]
         # One for all: each convolution's sums are read before the next one's are written.
         largest = max(
-            grid.tiles(_SMALLEST_TILE) * block.width for grid, block in zip(grids, unet.encoder, strict=True)
+            max(grid.tiles(_SMALLEST_TILE), grid.lines * -(-grid.row // LONGEST_LINE)) * block.width
+            for grid, block in zip(grids, unet.encoder, strict=True)
         )
         self._sums = torch.zeros(self.batch * largest * 2, device=self.device)
+        widest = max(block.width for block in unet.encoder)
+        self._folded = torch.zeros(self.batch * _CHUNKS * 2 * widest, device=self.device)
         features: Volume | None = None
         for level, (block, grid) in enumerate(zip(unet.encoder, grids, strict=True)):
-            raw = self._raw_of(grid, block.width)
+            raw = self._of("raw", grid, block.width)
             if features is None:
                 self._stem(f"{level}.down.1", block.conv1, grid, raw)
             else:
                 self._conv(f"{level}.down.1", block.conv1, features, raw)
-            inner = self._inner_of(grid, block.width)
+            inner = self._of("inner", grid, block.width)
             inner = self._normalise(f"{level}.down.1.out", block.norm1, raw, inner)
             self._conv(f"{level}.down.2", block.conv2, inner, raw)
             target = (
                 Volume("", grid, block.width, joined[level], at=block.width)
                 if level < len(joined)
-                else self._second_of(grid, block.width)
+                else self._of("second", grid, block.width)
             )
             features = self._normalise(f"{level}.down.2.out", block.norm2, raw, target)
         assert features is not None
@@ -172,64 +171,34 @@ class Program:
             grid = grids[level]
             half = Volume("", grid, block.width, joined[level])
             half = self._upsample(f"{level}.up.0", up, features, half)
-            raw = self._raw_of(grid, block.width)
+            raw = self._of("raw", grid, block.width)
             both = Volume(f"{level}.joined", grid, 2 * block.width, joined[level])
             self._conv(f"{level}.up.1", block.conv1, both, raw, (half.name, f"{level}.down.2.out"))
-            inner = self._inner_of(grid, block.width)
+            inner = self._of("inner", grid, block.width)
             inner = self._normalise(f"{level}.up.1.out", block.norm1, raw, inner)
             self._conv(f"{level}.up.2", block.conv2, inner, raw)
             if level > 0:
-                second = self._second_of(grid, block.width)
+                second = self._of("second", grid, block.width)
                 features = self._normalise(f"{level}.up.2.out", block.norm2, raw, second)
             else:
                 self._head(unet.head, block.norm2, raw)
 
     def _buffer(self, grid: Grid, channels: int, dtype: torch.dtype) -> torch.Tensor:
         """Zeros: the borders of all samples keep them for good."""
-        count = self.batch * grid.places + _GUARD_PLACES
+        count = self.batch * grid.places + _GUARD_PLACES + 2 * grid.row
         # int8 first: not every operator knows the 8-bit floats, and zero is all bits off in each.
         flat = torch.zeros(count * channels * dtype.itemsize, dtype=torch.int8, device=self.device)
         return flat.view(dtype).view(count, channels)
 
-    def _cached(self, kind: str, grid: Grid, channels: int, dtype: torch.dtype) -> Volume:
+    def _of(self, kind: str, grid: Grid, channels: int) -> Volume:
+        """A buffer that the operations of a level use in turn: raw results, or what is stored of them."""
         key = (kind, grid, channels)
         if key not in self._buffers:
-            self._buffers[key] = self._buffer(grid, channels, dtype)
+            self._buffers[key] = self._buffer(grid, channels, torch.float16 if kind == "raw" else self._type)
         return Volume("", grid, channels, self._buffers[key])
-
-    def _raw_of(self, grid: Grid, channels: int) -> Volume:
-        return self._cached("raw", grid, channels, torch.float16)
-
-    def _inner_of(self, grid: Grid, channels: int) -> Volume:
-        return self._cached("inner", grid, channels, self._type)
-
-    def _second_of(self, grid: Grid, channels: int) -> Volume:
-        return self._cached("second", grid, channels, self._type)
 
     def _tensor(self, values: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return values.detach().to(device=self.device, dtype=dtype).contiguous()
-
-    def _scale_of(self, name: str, channels: int) -> torch.Tensor:
-        """What one step of a stored activation's type is worth, a channel."""
-        if self.precision == "fp16":
-            return torch.ones(channels)
-        # A channel that calibration never saw active keeps a harmless scale.
-        return self._scales[name].clamp(min=1e-3) / _LARGEST[self.precision]
-
-    def _packed(
-        self, weight_tnc: torch.Tensor, from_names: tuple[str, ...]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(weights of the program's type, scale of each output channel), input scales folded in."""
-        share = weight_tnc.shape[2] // len(from_names)
-        inputs = torch.cat([self._scale_of(name, share) for name in from_names])
-        folded = weight_tnc.detach().float().cpu() * inputs
-        if self.precision == "fp16":
-            return self._tensor(folded, torch.float16), torch.ones(weight_tnc.shape[1], device=self.device)
-        scale = folded.abs().amax((0, 2)).clamp(min=1e-12) / _LARGEST[self.precision]
-        stored = folded / scale[:, None]
-        if self.precision == "int8":
-            stored = stored.round()
-        return stored.to(self._type).to(self.device).contiguous(), self._tensor(scale)
 
     def _stem(self, name: str, conv: Conv, grid: Grid, raw: Volume) -> None:
         from . import unet_kernels as kernels
@@ -243,15 +212,16 @@ class Program:
         packed = self._tensor(weight, torch.float16)
         sums = self._sums
         block_n = next(size for size in (32, 16) if out % size == 0)
-        tiles = grid.tiles(_ALONG_STEM)
         d, h, w = grid.shape_dhw
+        block_p = line_block(w)
+        tiles = grid.lines * -(-w // block_p)
 
         def launch(samples: int) -> None:
             self._launch(
                 kernels.stem, (tiles * (out // block_n), samples),
                 self.windows_ncdhw, packed, raw.data, sums,
-                grid.places, grid.first, grid.last, tiles, grid.row, grid.plane, d, h, w,
-                C=channels, N=out, KD=kd, KH=kh, KW=kw, BP=_ALONG_STEM, BK=block_k, BN=block_n, num_warps=4,
+                grid.places, tiles, grid.row, grid.plane, d, h, w,
+                C=channels, N=out, KD=kd, KH=kh, KW=kw, BP=block_p, BK=block_k, BN=block_n, num_warps=4,
             )  # fmt: skip
 
         self._pending = (sums, lambda: tiles)
@@ -267,29 +237,46 @@ class Program:
         sd, sh, sw = conv.stride
         shifted = conv.stride == (1, 1, 1) and kw == 3
         weight_tnc = conv.weight.permute(2, 3, 4, 0, 1).reshape(-1, out, channels)
-        packed, scale = self._packed(weight_tnc, from_names or (source.name,))
+        packed, scale = packed_weights(
+            self.precision, self._scales, weight_tnc, from_names or (source.name,), self.device
+        )
         sums = self._sums
         key = (
             f"{raw.grid.shape_dhw} {channels}/{source.pitch}->{out} {'shifted' if shifted else (sd, sh, sw)}"
         )
-        self._options.setdefault(key, (channels, out, shifted))
-        default = default_tiling(channels, out, shifted)
         grid, fine = raw.grid, source.grid
+        pairs = shifted and kh == 3 and grid.shape_dhw[1] % 2 == 0
+        self._options.setdefault(key, (channels, out, shifted, self.precision != "fp16", pairs))
+        default = default_tiling(channels, out, shifted)
         _, h, w = grid.shape_dhw
+        integer = self.precision == "int8"
 
         def tiling() -> tuple[Tiling, int]:
             chosen = self._tilings.get(key, default)
+            if chosen.pairs:
+                return chosen, -(-(grid.pairs - 1) // (chosen.places - 2))
             return chosen, grid.tiles(chosen.places - 2 if shifted else chosen.places)
 
         def launch(samples: int) -> None:
             chosen, tiles = tiling()
+            blocks = tiles * (out // chosen.outputs)
+            if chosen.pairs:
+                self._launch(
+                    kernels.conv_pairs, (blocks, samples),
+                    source.data, packed, scale, raw.data, sums,
+                    grid.places, grid.pairs, tiles, grid.row, grid.plane, h, w,
+                    C=channels, PITCH=source.pitch, N=out, KD=kd, INTEGER=integer,
+                    BP=chosen.places, BC=chosen.inputs, BN=chosen.outputs,
+                    num_warps=chosen.warps, num_stages=chosen.stages, maxnreg=chosen.registers,
+                )  # fmt: skip
+                return
             self._launch(
-                kernels.conv, (tiles * (out // chosen.outputs), samples),
+                kernels.conv, (blocks, samples),
                 source.data, packed, scale, raw.data, sums,
                 grid.places, grid.first, grid.last, tiles, grid.row, grid.plane, h, w,
                 fine.places, fine.row, fine.plane, sd, sh, sw,
                 C=channels, PITCH=source.pitch, N=out, KD=kd, KH=kh, KW=kw, SHIFTED=shifted,
-                INTEGER=self.precision == "int8", BP=chosen.places, BC=chosen.inputs, BN=chosen.outputs,
+                INTEGER=integer, BP=chosen.places, BC=chosen.inputs, BN=chosen.outputs,
                 num_warps=chosen.warps, num_stages=chosen.stages, maxnreg=chosen.registers,
             )  # fmt: skip
 
@@ -308,9 +295,17 @@ class Program:
         voxels = float(grid.voxels)
 
         def launch(samples: int) -> None:
+            read, tiles = sums, tiles_of()
+            if tiles > _TILES_TO_FOLD:
+                chunk = -(-tiles // _CHUNKS)
+                self._launch(
+                    kernels.fold, (channels // 16, _CHUNKS, samples), sums, self._folded, tiles, chunk,
+                    N=channels, BT=_STATISTICS_TILES, BN=16, num_warps=4,
+                )  # fmt: skip
+                read, tiles = self._folded, _CHUNKS
             self._launch(
                 kernels.statistics, (channels // 16, samples),
-                sums, weight, bias, factor, offset, tiles_of(), voxels, EPS,
+                read, weight, bias, factor, offset, tiles, voxels, EPS,
                 N=channels, BT=_STATISTICS_TILES, BN=16, num_warps=4,
             )  # fmt: skip
 
@@ -321,10 +316,11 @@ class Program:
 
         grid, channels = raw.grid, raw.channels
         statistics, factor, offset = self._statistics(norm, channels, grid)
-        inverse = self._tensor(1 / self._scale_of(name, channels))
+        inverse = self._tensor(1 / scale_of(self.precision, self._scales, name, channels))
         block_n = next(size for size in (64, 32, 16) if channels % size == 0)
-        blocks = grid.tiles(_PLACES_APPLIED) * (channels // block_n)
         _, h, w = grid.shape_dhw
+        block_p = line_block(w)
+        blocks = grid.lines * -(-w // block_p) * (channels // block_n)
         volume = Volume(name, grid, channels, target.tensor, target.at)
 
         def launch(samples: int) -> None:
@@ -332,8 +328,8 @@ class Program:
             self._launch(
                 kernels.normalise, (blocks, samples),
                 raw.data, factor, offset, inverse, volume.data,
-                grid.places, grid.first, grid.last, grid.row, grid.plane, h, w, SLOPE,
-                N=channels, PITCH=volume.pitch, BP=_PLACES_APPLIED, BN=block_n, num_warps=4,
+                grid.places, grid.row, grid.plane, h, w, SLOPE,
+                N=channels, PITCH=volume.pitch, BP=block_p, BN=block_n, num_warps=4,
             )  # fmt: skip
 
         self.written.append(volume)
@@ -347,23 +343,23 @@ class Program:
         sd, sh, sw = conv.stride
         taps = sd * sh * sw
         weight_tnc = conv.weight.permute(2, 3, 4, 1, 0).reshape(taps, out, channels)
-        packed, scale = self._packed(weight_tnc, (source.name,))
+        packed, scale = packed_weights(self.precision, self._scales, weight_tnc, (source.name,), self.device)
         bias = self._tensor(conv.bias if conv.bias is not None else torch.zeros(out))
-        inverse = self._tensor(1 / self._scale_of(name, out))
+        inverse = self._tensor(1 / scale_of(self.precision, self._scales, name, out))
         chosen = default_tiling(channels, out, False)
         coarse, fine = source.grid, target.grid
-        blocks = coarse.tiles(chosen.places) * taps * (out // chosen.outputs)
         _, h, w = coarse.shape_dhw
+        block_p = line_block(w)
+        blocks = coarse.lines * -(-w // block_p) * (out // chosen.outputs)
         volume = Volume(name, fine, out, target.tensor, target.at)
 
         def launch(samples: int) -> None:
             self._launch(
                 kernels.upsample, (blocks, samples),
                 source.data, packed, scale, bias, inverse, volume.data,
-                coarse.places, coarse.first, coarse.last, coarse.row, coarse.plane, h, w,
-                fine.places, fine.row, fine.plane,
+                coarse.places, coarse.row, coarse.plane, h, w, fine.places, fine.row, fine.plane,
                 C=channels, N=out, PITCH=volume.pitch, SD=sd, SH=sh, SW=sw,
-                INTEGER=self.precision == "int8", BP=chosen.places, BC=chosen.inputs, BN=chosen.outputs,
+                INTEGER=self.precision == "int8", BP=block_p, BC=chosen.inputs, BN=chosen.outputs,
                 num_warps=4, num_stages=3,
             )  # fmt: skip
 
@@ -380,15 +376,16 @@ class Program:
         bias = self._tensor(conv.bias if conv.bias is not None else torch.zeros(classes))
         d, h, w = grid.shape_dhw
         self.logits_nkdhw = torch.zeros((self.batch, classes, d, h, w), device=self.device)
-        blocks, block_n = grid.tiles(_PLACES_APPLIED), 1 << (channels - 1).bit_length()
+        block_p, block_n = line_block(w), 1 << (channels - 1).bit_length()
+        blocks = grid.lines * -(-w // block_p)
 
         def launch(samples: int) -> None:
             statistics(samples)
             self._launch(
                 kernels.head, (blocks, samples),
                 raw.data, factor, offset, weight, bias, self.logits_nkdhw,
-                grid.places, grid.first, grid.last, grid.row, grid.plane, d, h, w, SLOPE,
-                N=channels, CLASSES=classes, BP=_PLACES_APPLIED, BN=block_n, num_warps=4,
+                grid.places, grid.row, grid.plane, d, h, w, SLOPE,
+                N=channels, CLASSES=classes, BP=block_p, BN=block_n, num_warps=4,
             )  # fmt: skip
 
         self._add("head", launch, 2 * channels * classes * grid.voxels)

@@ -7,7 +7,7 @@ last as DALI has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class _Inputs(Dataset):
     def __init__(self, cases: Cases, sampling: Sampling, options: LoaderOptions) -> None:
         self._cases, self._sampling, self._options = cases, sampling, options
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray, ...]:
         sampling = self._sampling
         draw = sampling.draw(*key, self._cases.shapes, self._cases.foreground)
         if not self._options.augment:
@@ -54,9 +54,9 @@ class _Inputs(Dataset):
         region = self._cases.region(draw, sampling.patch)
         noisy = draw.noise_sigma is not None
         flags, values, small = _packed(draw, sampling)
-        inputs = (
-            np.ascontiguousarray(np.moveaxis(region.image_cdhw, 0, -1)),
-            np.ascontiguousarray(region.label_dhw)[..., None],
+        return (
+            np.moveaxis(region.image_cdhw, 0, -1),
+            region.label_dhw[..., None],
             np.array(region.matrix_dhw is not None),
             _matrix_xyz(region.matrix_dhw) if region.matrix_dhw is not None else _NO_MATRIX,
             np.array(noisy),
@@ -67,8 +67,35 @@ class _Inputs(Dataset):
             small,
             np.array(draw.mirror, np.int32),
         )
-        # Tensors, which other processes leave in shared memory.
-        return tuple(torch.from_numpy(array) for array in inputs)
+
+
+_ALIGNMENT = 64
+
+
+def _joined(samples: Sequence[tuple[NDArray, ...]]) -> tuple[torch.Tensor, list[list[tuple[Any, ...]]]]:
+    """A batch's arrays in one tensor, which a process hands over at once, and where each of them lies."""
+    layout: list[list[tuple[Any, ...]]] = []
+    end = 0
+    for sample in samples:
+        layout.append([])
+        for array in sample:
+            layout[-1].append((end, array.nbytes, array.shape, array.dtype.str))
+            end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+    memory = torch.empty(end, dtype=torch.uint8)
+    views = _views(memory, layout)
+    for sample, into in zip(samples, views, strict=True):
+        for array, view in zip(sample, into, strict=True):
+            view[...] = array
+    return memory, layout
+
+
+def _views(memory: torch.Tensor, layout: list[list[tuple[Any, ...]]]) -> list[list[NDArray]]:
+    """The arrays of each sample."""
+    buffer = memory.numpy()
+    return [
+        [buffer[start : start + size].view(dtype).reshape(shape) for start, size, shape, dtype in sample]
+        for sample in layout
+    ]
 
 
 def _source(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[tuple[list[NDArray], ...]]:
@@ -78,10 +105,13 @@ def _source(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterato
         batch_sampler=keys_of(options),
         num_workers=options.workers,
         prefetch_factor=2 if options.workers else None,
-        collate_fn=list,
+        collate_fn=_joined,
     )
-    for batch in samples:
-        yield tuple([array.numpy() for array in column] for column in zip(*batch, strict=True))
+    batches = iter(samples)  # starts the processes
+    return (
+        tuple(list(column) for column in zip(*_views(memory, layout), strict=True))
+        for memory, layout in batches
+    )
 
 
 def _matrix_xyz(matrix_dhw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,6 +149,8 @@ def _packed(
 def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
     fn, types, pipeline_def = dali.modules().fn, dali.modules().types, dali.modules().pipeline_def
     on_gpu = options.device.type == "cuda"
+    # Before DALI has threads, which a forked process would lack.
+    source = _source(cases, sampling, options)
     inputs = [
         ("DHWC", types.FLOAT),
         ("DHWC", types.INT8),
@@ -147,7 +179,7 @@ def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
     )
     def graph() -> Any:
         image, label, warped, matrix, noisy, field, sigma, flags, values, small, mirror = fn.external_source(
-            source=_source(cases, sampling, options),
+            source=source,
             num_outputs=len(inputs),
             batch=True,
             layout=[layout for layout, _ in inputs],
