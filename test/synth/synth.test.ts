@@ -161,7 +161,7 @@ describe("the state machine's role", () => {
 describe("permissions", () => {
   /** Actions that the services offer no resources for, or whose resources are not known before they exist. */
   const WITHOUT_RESOURCES =
-    /^(batch:(Describe|List|list)Jobs|sagemaker:List(Training|Transform)Jobs|ecr:GetAuthorizationToken|xray:\w+|logs:(\w+LogDeliver\w+|DescribeLogGroups|\w+ResourcePolic\w+)|ec2:Describe\w+|cloudwatch:PutMetricData)$/;
+    /^(batch:(Describe|List|list)Jobs|sagemaker:List(Training|Transform)Jobs|ecr:GetAuthorizationToken|xray:\w+|logs:(\w+LogDeliver\w+|DescribeLogGroups|\w+ResourcePolic\w+)|ec2:(Describe\w+|DeleteNetworkInterfacePermission)|cloudwatch:PutMetricData)$/;
 
   it("name every action", () => {
     for (const { policy, statement } of identityStatements())
@@ -345,6 +345,17 @@ describe("functions", () => {
     const [report, ...others] = sizes.toSorted((a, b) => b - a);
     expect(report).toBeLessThan(2 * 2 ** 20);
     for (const bytes of others) expect(bytes).toBeLessThan(2 ** 20);
+  });
+});
+
+describe("log groups", () => {
+  it("are all encrypted with the logs' key and expire", () => {
+    const groups = STACKS.flatMap((stack) => Object.entries(templates[stack].findResources("AWS::Logs::LogGroup")));
+    expect(groups.length).toBeGreaterThanOrEqual(8);
+    for (const [id, { Properties }] of groups) {
+      expect(JSON.stringify(Properties.KmsKeyId), id).toContain("LogKey");
+      expect(Properties.RetentionInDays, id).toBe(365);
+    }
   });
 });
 
