@@ -72,7 +72,12 @@ export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJo
   allow(["cloudwatch:PutMetricData"], ["*"], { StringEquals: { "cloudwatch:namespace": namespace } });
   // In a VPC, SageMaker makes a network interface for each instance with the rights of this role.
   allow(
-    ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
+    [
+      "ec2:CreateNetworkInterface",
+      "ec2:CreateNetworkInterfacePermission",
+      "ec2:DeleteNetworkInterface",
+      "ec2:DeleteNetworkInterfacePermission",
+    ],
     ["network-interface", "subnet", "security-group"].map((resource) =>
       stack.formatArn({ service: "ec2", resource, resourceName: "*" }),
     ),
@@ -81,7 +86,6 @@ export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJo
   // These have no resource-level permissions.
   allow(
     [
-      "ec2:DeleteNetworkInterfacePermission",
       "ec2:DescribeNetworkInterfaces",
       "ec2:DescribeVpcs",
       "ec2:DescribeDhcpOptions",
@@ -91,7 +95,7 @@ export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJo
     ["*"],
   );
   acknowledgeWildcards(role, [
-    ["*", "metrics, EC2's descriptions and the end of an interface's permission have no resources"],
+    ["*", "metrics and EC2's descriptions have no resources"],
     [logGroups, "SageMaker names its log groups after the jobs"],
     [
       /:ec2:.*:(network-interface|subnet|security-group)\/\*$/,

@@ -68,12 +68,12 @@ export const SERVICE_ROWS: Row[] = [
     ],
     ["cloudwatch:PutMetricData", ANY, "SageMaker measures its instances"],
     [
-      "ec2:CreateNetworkInterface ec2:CreateNetworkInterfacePermission ec2:DeleteNetworkInterface",
+      "ec2:CreateNetworkInterface ec2:CreateNetworkInterfacePermission ec2:DeleteNetworkInterface ec2:DeleteNetworkInterfacePermission",
       /:(network-interface|subnet|security-group)\/\*$/,
       "in a VPC each instance gets a network interface",
     ],
     [
-      "ec2:DeleteNetworkInterfacePermission ec2:DescribeNetworkInterfaces ec2:DescribeVpcs ec2:DescribeDhcpOptions ec2:DescribeSubnets ec2:DescribeSecurityGroups",
+      "ec2:DescribeNetworkInterfaces ec2:DescribeVpcs ec2:DescribeDhcpOptions ec2:DescribeSubnets ec2:DescribeSecurityGroups",
       ANY,
       "in a VPC the network is looked at first",
     ],
