@@ -515,6 +515,20 @@ describe("what SageMaker is asked for", () => {
     expect(reserved?.Payload.job.attemptSeconds).toBe(600 + 1_800);
   });
 
+  it("says whose cost it is, since no stack does", async () => {
+    const { argumentsOf } = await run({}, aRequest(), withLadders({ infer: LADDERS.inferWithTransform }));
+    for (const [state, stage] of [
+      ["Train", "train"],
+      ["InferModel", "infer"],
+      ["InferTransform", "infer"],
+    ])
+      expect(argumentsOf(state!)[0]?.Tags, state).toEqual([
+        { Key: "application", Value: "voxelburst" },
+        { Key: "voxelburst:run", Value: "hippocampus-0123456789ab-1" },
+        { Key: "voxelburst:stage", Value: stage },
+      ]);
+  });
+
   it("gives a rung with fewer GPUs than were planned for as much more time", async () => {
     const plan = aPlan({ trainings: [aTraining("fold0", "ddp", { gpus: 8, maxSeconds: 1_000 })] });
     const { argumentsOf } = await run({ Plan: planned(plan) });
