@@ -103,7 +103,7 @@ describe("the ledger on DynamoDB", () => {
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
         expect(await play(await aTable(), steps)).toEqual(await play(new MemoryLedgerStore(), steps));
       }),
-      { numRuns: 12 },
+      { numRuns: 8 },
     );
   }, 120_000);
 
