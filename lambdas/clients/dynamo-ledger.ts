@@ -76,7 +76,9 @@ export class DynamoLedgerStore implements LedgerStore {
         Delete: {
           ...this.at(),
           Key: heldKey(hold.name),
-          ConditionExpression: "attribute_exists(pk) AND hold.reservedAtMs = :reservedAtMs",
+          // "hold" is a word of DynamoDB's own.
+          ConditionExpression: "#hold.reservedAtMs = :reservedAtMs",
+          ExpressionAttributeNames: { "#hold": "hold" },
           ExpressionAttributeValues: { ":reservedAtMs": hold.reservedAtMs },
         },
       },

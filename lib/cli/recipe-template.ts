@@ -36,7 +36,9 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 #   nsdToleranceMm: 1       # of the normalised surface Dice
 
 # capacity:
-#   rungs: [spot, on-demand]  # on AWS, in this order: reservation, spot, on-demand, smaller-gpu
+#   rungs: [spot, on-demand]  # on AWS, in this order: reservation, spot, on-demand, smaller-gpu; default: the deployment's
+#   training: sagemaker     # or batch: multi-node jobs over EFA; default: what the deployment prefers
+#   nodes: 2                # instances of one ddp training, at most what the deployment allows
 #   pricedAs: p5.4xlarge    # runs on one machine are priced as this instance type
 
 # maxUsd: 50                # hard cap on what a run can cost

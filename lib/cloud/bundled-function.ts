@@ -21,6 +21,9 @@ export interface BundledFunctionProps {
   /** Where an asynchronous call goes that failed three times.
    * @default - none: the caller waits for the answer */
   readonly deadLetterQueue?: sqs.IQueue;
+  /** Why there is no such queue.
+   * @default - "its caller waits for the answer and handles the failure" */
+  readonly whyNoDeadLetters?: string;
   /** @default - Lambda's own key */
   readonly environmentEncryption?: kms.IKey;
 }
@@ -72,6 +75,8 @@ export class BundledFunction extends NodejsFunction {
         "it calls AWS's APIs alone; inside the VPC each of them would need an endpoint that bills by the hour",
     });
     if (!props.deadLetterQueue)
-      acknowledge(this, { "HIPAA.Security-LambdaDLQ": "its caller waits for the answer and handles the failure" });
+      acknowledge(this, {
+        "HIPAA.Security-LambdaDLQ": props.whyNoDeadLetters ?? "its caller waits for the answer and handles the failure",
+      });
   }
 }

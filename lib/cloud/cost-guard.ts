@@ -36,6 +36,8 @@ export class CostGuard extends Construct {
       description: "voxelburst guard: stops jobs past their reservation or without progress",
       // An array of thousands is described a hundred children at a time.
       timeoutSeconds: GUARD_INTERVAL_MINUTES * 60,
+      whyNoDeadLetters:
+        "a look that failed is not looked at again: the next one is minutes away, and an alarm tells of it",
       memoryMiB: 512,
       environment: {
         VOXELBURST_LEDGER: ledger.settings,

@@ -101,9 +101,11 @@ export class Fleet extends Construct {
     const spot = purchase.kind === "spot";
     // Jobs of several nodes talk over EFA within one zone. Spot runs single nodes, and takes what any zone has.
     const isCluster = gpu !== undefined && gpu.efaCards > 0 && !spot;
+    // What is reserved is reserved in one zone, which the configuration has first.
+    const isInOneZone = isCluster || purchase.kind === "reservation";
     const environment = new batch.ManagedEc2EcsComputeEnvironment(this, "ComputeEnvironment", {
       vpc: network.vpc,
-      vpcSubnets: { subnets: isCluster ? network.subnets.slice(0, 1) : network.subnets },
+      vpcSubnets: { subnets: isInOneZone ? network.subnets.slice(0, 1) : network.subnets },
       securityGroups: [network.jobs],
       images: [
         {

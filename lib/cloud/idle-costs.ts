@@ -38,7 +38,7 @@ export interface Template {
 
 /** Kinds that cost nothing by existing: they bill what they hold, carry or run, or nothing at all. */
 const FREE_WHEN_IDLE =
-  /^AWS::(Batch::(ComputeEnvironment|JobQueue|JobDefinition)|Budgets::Budget|CDK::Metadata|CE::\w+|CloudWatch::LogAlarm|CodeBuild::Project|DynamoDB::(Global)?Table|EC2::(VPC|Subnet|RouteTable|SubnetRouteTableAssociation|SecurityGroup(In|E)gress|SecurityGroup|FlowLog|LaunchTemplate|PlacementGroup)|ECR::Repository|Events::Rule|IAM::\w+|KMS::Alias|Lambda::(Function|Permission|EventInvokeConfig)|Logs::(LogGroup|MetricFilter|ResourcePolicy)|S3::Bucket(Policy)?|Scheduler::Schedule(Group)?|SecretsManager::ResourcePolicy|SNS::\w+|SQS::\w+|StepFunctions::StateMachine)$|^Custom::/;
+  /^AWS::(Batch::(ComputeEnvironment|JobQueue|JobDefinition)|Budgets::Budget|CDK::Metadata|CE::\w+|CodeBuild::Project|DynamoDB::(Global)?Table|EC2::(VPC|Subnet|RouteTable|SubnetRouteTableAssociation|SecurityGroup(In|E)gress|SecurityGroup|FlowLog|LaunchTemplate|PlacementGroup)|ECR::Repository|Events::Rule|IAM::\w+|KMS::Alias|Lambda::(Function|Permission|EventInvokeConfig)|Logs::(LogGroup|MetricFilter|ResourcePolicy)|S3::Bucket(Policy)?|Scheduler::Schedule(Group)?|SecretsManager::ResourcePolicy|SNS::\w+|SQS::\w+|StepFunctions::StateMachine)$|^Custom::/;
 
 /**
  * @param templates - of all stacks of a deployment

@@ -8,10 +8,10 @@ export const PRICE_TABLE: {
   region: "us-east-1",
   date: "2026-07",
   ec2: {
-    "g5.4xlarge": 1.624,
     "g5.48xlarge": 16.288,
-    "g6e.4xlarge": 3.004,
+    "g5.4xlarge": 1.624,
     "g6e.48xlarge": 30.13,
+    "g6e.4xlarge": 3.004,
     "g6e.xlarge": 1.861,
     "m5d.4xlarge": 0.904,
     "m6id.4xlarge": 0.9492,

@@ -1,6 +1,7 @@
 // What the state machine and SageMaker's execution roles may do.
 import { ArnFormat, Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
+import type * as kms from "aws-cdk-lib/aws-kms";
 import type { Construct } from "constructs";
 import { acknowledgeWildcards } from "../cloud/acknowledge.ts";
 
@@ -52,8 +53,10 @@ export function jobPolicies(
 /**
  * SageMaker's pages "CreateTrainingJob API: execution role permissions" and "CreateModel API: execution role
  * permissions", less what names a bucket or a repository.
+ *
+ * @param outputKey - what the job's output configuration names
  */
-export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJobs"): void {
+export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJobs", outputKey: kms.IKey): void {
   const stack = Stack.of(role);
   const allow = (actions: string[], resources: string[], conditions?: Record<string, unknown>) =>
     role.addToPolicy(new iam.PolicyStatement({ actions, resources, ...(conditions ? { conditions } : {}) }));
@@ -69,12 +72,18 @@ export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJo
   allow(["cloudwatch:PutMetricData"], ["*"], { StringEquals: { "cloudwatch:namespace": namespace } });
   // In a VPC, SageMaker makes a network interface for each instance with the rights of this role.
   allow(
-    ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
+    [
+      "ec2:CreateNetworkInterface",
+      "ec2:CreateNetworkInterfacePermission",
+      "ec2:DeleteNetworkInterface",
+      "ec2:DeleteNetworkInterfacePermission",
+    ],
     ["network-interface", "subnet", "security-group"].map((resource) =>
       stack.formatArn({ service: "ec2", resource, resourceName: "*" }),
     ),
   );
-  // EC2's Describe actions have no resource-level permissions.
+  allow(["kms:Encrypt"], [outputKey.keyArn]);
+  // These have no resource-level permissions.
   allow(
     [
       "ec2:DescribeNetworkInterfaces",

@@ -58,7 +58,7 @@ export class Train extends Construct implements JobStage {
     });
     allowObjects(this.role, props.buckets.artefacts, access);
     allowPull(props.image, this.role);
-    allowService(this.role, "TrainingJobs");
+    allowService(this.role, "TrainingJobs", props.buckets.artefacts.encryptionKey!);
     this.cluster = new StageJob(this, "Cluster", { ...props, attemptSeconds: MOST_SECONDS });
     allowObjects(this.cluster.role, props.buckets.artefacts, access);
     this.rungs = this.renderRungs();

@@ -5,7 +5,7 @@ import type * as ec2 from "aws-cdk-lib/aws-ec2";
 import type * as iam from "aws-cdk-lib/aws-iam";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import type { Construct } from "constructs";
-import { jsonata } from "../workflow/jsonata.ts";
+import { jobTags, jsonata } from "../workflow/jsonata.ts";
 import { SAGEMAKER_OVERHEAD_SECONDS, TRAINING_RETRIES } from "./limits.ts";
 import { sageMakerRetry } from "./retries.ts";
 import { jobPolicies } from "./sagemaker-access.ts";
@@ -91,6 +91,7 @@ export class TrainingJobTask extends sfn.TaskStateBase {
               `{ 'MaxWaitTimeInSeconds': ${job.maxSeconds} + ${rung}.waitSeconds } : {}])`,
           ),
           RetryStrategy: { MaximumRetryAttempts: TRAINING_RETRIES },
+          Tags: jobTags("train"),
           // The group admits all traffic from itself, as EFA needs. Encryption between containers stays off: EC2 encrypts
           // what p4 and p5 instances send each other in hardware.
           VpcConfig: {

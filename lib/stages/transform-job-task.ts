@@ -5,7 +5,7 @@ import type * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import type { Construct } from "constructs";
-import { jsonata } from "../workflow/jsonata.ts";
+import { jobTags, jsonata } from "../workflow/jsonata.ts";
 import { INVOCATION_SECONDS } from "./limits.ts";
 import { sageMakerRetry } from "./retries.ts";
 import { jobPolicies, passRole } from "./sagemaker-access.ts";
@@ -75,6 +75,7 @@ export class CreateModelTask extends sfn.TaskStateBase {
           ModelName: modelName,
           ExecutionRoleArn: role.roleArn,
           PrimaryContainer: { Image: imageUri, Environment: environment },
+          Tags: jobTags("infer"),
           VpcConfig: {
             Subnets: subnets.map((subnet) => subnet.subnetId),
             SecurityGroupIds: [securityGroup.securityGroupId],
@@ -146,6 +147,7 @@ export class TransformJobTask extends sfn.TaskStateBase {
             KmsKeyId: job.encryptionKeyArn,
           },
           TransformResources: jsonata(`${job.rung}.TransformResources`),
+          Tags: jobTags("infer"),
         },
         topLevelQueryLanguage ?? sfn.QueryLanguage.JSONATA,
       ),

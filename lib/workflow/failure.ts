@@ -50,11 +50,13 @@ const KEPT: Record<CauseSource, string> = {
 const LOST_HOST = "/JobStateTimeLimit|^Host EC2/";
 
 /**
- * SageMaker: no instances ("CapacityError: Unable to provision requested ML compute capacity ..."), a quota of the
- * account, a training plan that is not active, or (by the secondary status) managed spot that had none in its time.
+ * SageMaker: a job without instances ("CapacityError: Unable to provision requested ML compute capacity ..."), or (by its
+ * secondary status) with no managed spot in its time; and a request that was refused for a quota of the account, a
+ * training plan that is not active, or a type that is not offered, or not as spot.
  */
-const NO_INSTANCES = "/CapacityError|InsufficientCapacity|ResourceLimitExceeded|[Tt]raining ?[Pp]lan/";
+const NO_INSTANCES = "/^(CapacityError|InsufficientCapacity)/";
 const NO_SPOT = "['MaxWaitTimeExceeded', 'Interrupted']";
+const NOT_OFFERED = "/ResourceLimitExceeded|[Tt]raining ?[Pp]lan|[Ss]pot|not (supported|available)/";
 
 export interface FailureSource {
   readonly stage: StageName;
@@ -109,15 +111,17 @@ export function endExpression(source: FailureSource & { readonly from: JobServic
     training: "$exists($all.FailureReason) ? $all.FailureReason : $all.SecondaryStatus",
     transform: "$all.FailureReason",
   }[from];
+  const noInstances = `$contains($reason, ${NO_INSTANCES}) or ($refused and $contains($reason, ${NOT_OFFERED}))`;
   const hasFallen = {
     batch: `$contains($reason, ${LOST_HOST})`,
-    training: `$contains($text, ${NO_INSTANCES}) or $all.SecondaryStatus in ${NO_SPOT}`,
-    transform: `$contains($text, ${NO_INSTANCES})`,
+    training: `${noInstances} or $all.SecondaryStatus in ${NO_SPOT}`,
+    transform: noInstances,
   }[from];
   return [
     "(",
     ...failureBindings(source),
     "$late := $states.errorOutput.Error = 'States.Timeout';",
+    ...(from === "batch" ? [] : ["$refused := $states.errorOutput.Error != 'States.TaskFailed';"]),
     `$said := ${reason};`,
     "$reason := $late ? 'It had not ended in its time.' : $exists($said) ? $said : $text;",
     `{ 'outcome': $late or ${hasFallen} ? 'fell' : 'failed', 'reason': $substring($reason, 0, ${REASON_CHARACTERS}),`,

@@ -117,3 +117,13 @@ export const transformJobName = (): JobName => {
   const hash = `$substring($hash(${engine.name}, 'SHA-256'), 0, 8)`;
   return jobName(`'infer-' & ${[engine.engine, hash, runOf].join(" & '-' & ")} & ${step("infer")}`);
 };
+
+/**
+ * Tags of what SageMaker runs: it is in no stack, so that nothing else says whose cost it is. Budgets look at the first,
+ * and the others tell a run and a stage apart on the bill.
+ */
+export const jobTags = (stage: LedgerStage): { Key: string; Value: string }[] => [
+  { Key: "application", Value: "voxelburst" },
+  { Key: "voxelburst:run", Value: jsonata(variables.request.runId) },
+  { Key: "voxelburst:stage", Value: stage },
+];

@@ -257,6 +257,7 @@ export class Ladder extends Construct {
       service: "batch",
       action: "listJobs",
       parameters: { ArrayJobId: jsonata(`${end}.jobId`), JobStatus: "FAILED", MaxResults: 100 },
+      iamAction: "batch:ListJobs",
       // ListJobs has no resource-level permissions.
       iamResources: ["*"],
       taskTimeout: sfn.Timeout.duration(Duration.minutes(1)),

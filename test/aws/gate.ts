@@ -16,8 +16,15 @@ export type Verdict = "forward" | "drop" | { status: number; headers?: Record<st
 export class Gate {
   private readonly server: Server;
 
-  /** @param judge - is told of every request, before anything is done about it */
-  constructor(targetUrl: string, judge: (seen: Seen) => Verdict | Promise<Verdict>) {
+  /**
+   * @param judge - is told of every request, before anything is done about it
+   * @param after - is told of the status of what was forwarded
+   */
+  constructor(
+    targetUrl: string,
+    judge: (seen: Seen) => Verdict | Promise<Verdict>,
+    after: (seen: Seen, status: number) => void = () => undefined,
+  ) {
     const target = new URL(targetUrl);
     this.server = createServer(async (incoming, response) => {
       const body = await bodyOf(incoming);
@@ -33,6 +40,7 @@ export class Gate {
       const { hostname, port } = target;
       const { method, url: path, headers } = seen;
       const outgoing = forward({ hostname, port, method, path, headers, agent: false }, (answer) => {
+        after(seen, answer.statusCode!);
         response.writeHead(answer.statusCode!, answer.headers);
         answer.pipe(response);
       });

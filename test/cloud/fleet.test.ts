@@ -37,6 +37,7 @@ const fleets: FleetInput[] = [
     { rung: "spot", instanceType, usdPerHour },
   ]),
   { rung: "on-demand", instanceType: "g6e.4xlarge", waitSeconds: 1_800 },
+  { rung: "reservation", instanceType: "g6e.4xlarge", reservationId: RESERVATION },
 ];
 
 let template: Template;
@@ -162,6 +163,11 @@ describe("a fleet without EFA", () => {
     expect(launchTemplate(id)).not.toHaveProperty("NetworkInterfaces");
     expect(computeResources(id).Subnets).toHaveLength(2);
     expect(computeResources(id).PlacementGroup).toBeUndefined();
+  });
+
+  it("is in the first subnet alone when it is reserved, since capacity is reserved in one zone", () => {
+    const reserved = fleetId({ rung: "reservation", instanceType: "g6e.4xlarge" });
+    expect(computeResources(reserved).Subnets).toEqual([computeResources(id).Subnets[0]]);
   });
 
   it("waits for an instance as long as the configuration says", () => {

@@ -155,6 +155,10 @@ export const TRAINING = {
   /** Not a job's: CreateTrainingJob was refused. */
   quota:
     "The account-level service limit 'ml.p5.48xlarge for spot training job usage' is 0 Instances, with current utilization of 0 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase for this quota. (Service: AmazonSageMaker; Status Code: 400; Error Code: ResourceLimitExceeded; Request ID: 6f0f5f2f)",
+  /** The wording of these two is made up: AWS's pages say that such requests are refused, and not how. */
+  noSpotOfType: "Managed Spot Training is not supported for ml.p5.4xlarge (Service: AmazonSageMaker; Status Code: 400)",
+  planIsOver:
+    "Training plan p is not Active (Service: AmazonSageMaker; Status Code: 400; Error Code: ValidationException)",
   invalid:
     "1 validation error detected: Value 'ml.p9.48xlarge' at 'resourceConfig.instanceType' failed to satisfy constraint (Service: AmazonSageMaker; Status Code: 400; Error Code: ValidationException; Request ID: 6f0f5f2f)",
 } as const;

@@ -114,6 +114,21 @@ describe("a rung without a machine", () => {
     ]);
   });
 
+  it.each([
+    ["a type that is not offered as spot", TRAINING.noSpotOfType],
+    ["a training plan that is over", TRAINING.planIsOver],
+  ])("of a training falls when SageMaker refuses %s", async (_what, cause) => {
+    const { result, reported } = await run({
+      Train: (task: TaskRequest) => {
+        if (JSON.stringify(task.arguments).includes("-k0-"))
+          throw new StatesError("SageMaker.AmazonSageMakerException", cause);
+        return {};
+      },
+    });
+    expect(result.status).toBe("SUCCEEDED");
+    expect(reported?.falls).toMatchObject([{ stage: "train", reason: cause.slice(0, 160) }]);
+  });
+
   it("of a transform falls to the Batch array behind it", async () => {
     const { result, reported, allTasks } = await run(
       { InferTransform: failing(TASK_FAILED, TRANSFORM.noCapacity) },
@@ -204,6 +219,16 @@ describe("a job that failed by itself", () => {
     const { reported, argumentsOf } = await run({ Train: failing(error, cause) });
     expect(new Set(argumentsOf("Train").map((given) => given.EnableManagedSpotTraining))).toEqual(new Set([true]));
     expect(reported?.failures).toMatchObject([{ stage: "train", error }]);
+  });
+
+  it("ends a training on reserved capacity too, although its description names the plan", async () => {
+    const cause = JSON.stringify({
+      ...JSON.parse(TRAINING.stageFailed),
+      ResourceConfig: LADDERS.trainingPlan.ResourceConfig,
+    });
+    const ladders = withLadders({ train: [LADDERS.trainingPlan, LADDERS.warm] });
+    const { argumentsOf } = await run({ Train: failing(TASK_FAILED, cause) }, aRequest(), ladders);
+    expect(argumentsOf("Train")).toHaveLength(1);
   });
 
   it.each([
@@ -488,6 +513,20 @@ describe("what SageMaker is asked for", () => {
     expect(warm).toMatchObject({ ResourceConfig: { KeepAlivePeriodInSeconds: 1_800 } });
     const [, reserved] = argumentsOf("TrainReserve") as unknown as { Payload: { job: { attemptSeconds: number } } }[];
     expect(reserved?.Payload.job.attemptSeconds).toBe(600 + 1_800);
+  });
+
+  it("says whose cost it is, since no stack does", async () => {
+    const { argumentsOf } = await run({}, aRequest(), withLadders({ infer: LADDERS.inferWithTransform }));
+    for (const [state, stage] of [
+      ["Train", "train"],
+      ["InferModel", "infer"],
+      ["InferTransform", "infer"],
+    ])
+      expect(argumentsOf(state!)[0]?.Tags, state).toEqual([
+        { Key: "application", Value: "voxelburst" },
+        { Key: "voxelburst:run", Value: "hippocampus-0123456789ab-1" },
+        { Key: "voxelburst:stage", Value: stage },
+      ]);
   });
 
   it("gives a rung with fewer GPUs than were planned for as much more time", async () => {

@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 class Server:
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, **variables: str) -> None:
         self.port = free_port()
         environment = {
             "PYTHONPATH": str(PACKAGE),
@@ -40,6 +40,7 @@ class Server:
             "OMP_NUM_THREADS": "1",
             "SAGEMAKER_BASE_DIR": str(base),
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
+            **variables,
         }
         # SageMaker starts the image's entry point with `serve`; `infer --serve` is the same.
         command = [sys.executable, "-m", "voxelburst", "infer", "--serve"]
