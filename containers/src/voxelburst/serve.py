@@ -132,8 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
         if code != 0:
             message = f"Shard {shard} of the task ended with exit code {code}."
             remedy = "Read the shard's error document, or the job's log."
-            error = StageError("ShardFailed", message, remedy)
-            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error.to_document()})
+            failure = StageError("ShardFailed", message, remedy)
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": failure.to_document()})
             return
         self._answer(HTTPStatus.OK, (json.dumps({"shard": shard}) + "\n").encode(), "application/jsonlines")
 

@@ -234,7 +234,7 @@ def _peer(name: str, options: argparse.Namespace, work: Work) -> list[Row]:
         "patch": work.patch,
         "batch": work.batch,
         "volume": work.median_shape or work.patch,
-        "workers": max(1, workers_of(work.device, 1)),
+        "workers": max(1, workers_of(work.device)),
         "seconds": options.seconds,
         "warmUp": options.warm_up,
     }

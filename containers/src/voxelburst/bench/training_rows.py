@@ -219,7 +219,7 @@ def batches_of(work: Work, strategy: Strategy, augmentation: str, *, resident: b
         classes=work.network.output_classes,
         masked=work.masked,
         device=work.device,
-        workers=workers_of(work.device, 1),
+        workers=workers_of(work.device),
         resident=resident,
     )
     made: Iterator[Batch] = open_loader(strategy.loader)(work.cases, sampling, options)

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import host
 from ..contract import EngineFile
 from ..errors import StageError
-from .engine import Engine, Site, device, engine_file, threads, unavailable, windows_a_call
+from .engine import Engine, Site, device, engine_file, unavailable, windows_a_call
 from .unet_weights import read_unet, unet_of
 
 NAME = "triton"
@@ -108,7 +109,7 @@ def measured_tilings(program: Any, seconds: list[tuple[str, Any, float]] | None 
         for key, candidates in program.tunable()
         if program.operations[program.keys[key]] >= _WORTH_MEASURING * whole
     ]
-    program.compile([(key, tiling) for key, candidates in worth for tiling in candidates], threads())
+    program.compile([(key, tiling) for key, candidates in worth for tiling in candidates], host.cpus())
     chosen = {}
     program.windows_ncdhw.normal_()
     program.run(program.batch)
@@ -179,7 +180,7 @@ class TritonEngine(Engine):
         self._program = Program(unet, site.patch, self.batch, entry.precision, self.device, scales, tilings)
         if torch.cuda.get_device_name(self.device) != document["gpu"]:
             self.fallbacks = (f"The tilings of this engine were measured on {document['gpu']}.",)
-        self._program.compile([], threads())
+        self._program.compile([], host.cpus())
         # Loads what is compiled, which a capture does not allow.
         self._program.run(self.batch)
         torch.cuda.synchronize(self.device)

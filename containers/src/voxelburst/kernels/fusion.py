@@ -6,6 +6,8 @@ of `models.build`: the weights of either load into the other.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -77,10 +79,11 @@ def fuse_stem(model: nn.Module) -> bool:
     """
     from ..models.unet3d import blocks
 
-    wrapper = blocks(model)[0].conv1
-    if not fits_stem(getattr(wrapper, "conv", None)):
+    wrapper: Any = blocks(model)[0].conv1
+    convolution = getattr(wrapper, "conv", None)
+    if not fits_stem(convolution):
         return False
-    wrapper.conv = StemConvolution(wrapper.conv.weight)
+    wrapper.conv = StemConvolution(convolution.weight)
     return True
 
 

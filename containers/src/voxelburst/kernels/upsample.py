@@ -7,7 +7,7 @@ Axes: n sample, c input channel, o output channel, d h w space, i j k within a b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from torch import nn
 class MatmulUpsample(nn.Module):
     """Takes the place of a ConvTranspose3d, with its parameters' names, so that the state dict stays."""
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         """weight: weight_coijk."""
         super().__init__()
         self.weight = weight
@@ -39,7 +39,7 @@ class MatmulUpsample(nn.Module):
         return f"{self.weight.shape[0]}, {self.weight.shape[1]}, kernel_size={tuple(self.weight.shape[2:])}"
 
 
-def is_matmul(convolution: Any) -> bool:
+def is_matmul(convolution: Any) -> TypeGuard[nn.ConvTranspose3d]:
     """Whether a module is a transposed convolution whose kernel is its stride."""
     return (
         isinstance(convolution, nn.ConvTranspose3d)
