@@ -4,7 +4,7 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 # Each field can also be given to a run: voxelburst run DATASET --set train.minutes=10 --set folds=fold1
 
 # model:
-#   name: unet3d            # nnU-Net's plain U-Net
+#   name: unet3d            # nnU-Net's plain U-Net, or resenc-unet: its residual encoder
 #   width: 32               # features of the first stage, 4 to 64; default without a GPU: 16
 
 # train:
@@ -19,7 +19,7 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 # foldCount: 5              # folds by patient where there is no splits.json
 
 # strategies: fused         # any of fp32, amp, dali, fused, ddp; default: the fastest that the machine has
-# engines: onnxruntime      # any of torch, inductor, onnxruntime, tensorrt; default: the fastest that the machine has
+# engines: onnxruntime      # any of torch, inductor, onnxruntime, tensorrt, triton; default: the fastest that the machine has
 
 # plan:
 #   memoryGiB: 8            # memory that nnU-Net's rules plan for; default without a GPU: 1
@@ -34,6 +34,7 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 #   overlap: 0.5            # of neighbouring windows, 0 to 0.9
 #   mirroring: false        # mean over all flips of the spatial axes: slower, a little better
 #   nsdToleranceMm: 1       # of the normalised surface Dice
+#   precision: fp16         # of the engine: fp32, bf16, fp16, fp8 or int8; default: the fastest that passes the parity gate
 
 # capacity:
 #   rungs: [spot, on-demand]  # on AWS, in this order: reservation, spot, on-demand, smaller-gpu; default: the deployment's
