@@ -30,6 +30,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   CaseDuplicated: EXIT.invalidInput,
   NoUsableCase: EXIT.invalidInput,
   NothingToPair: EXIT.invalidInput,
+  PairingAmbiguous: EXIT.invalidInput,
   TooFewCases: EXIT.invalidInput,
   LabelsMissing: EXIT.invalidInput,
   SplitsInvalid: EXIT.invalidInput,

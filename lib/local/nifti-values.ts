@@ -21,6 +21,11 @@ const MOST_VALUES = 256;
 /** Files above it are not looked into: `init` is to be quick, and a person corrects what it writes. */
 const MOST_BYTES = 256 * 2 ** 20;
 
+const NIFTI = /\.nii(\.gz)?$/i;
+/** By its name. */
+export const isNifti = (name: string): boolean => NIFTI.test(name);
+export const withoutNifti = (name: string): string => name.replace(NIFTI, "");
+
 /** The voxels of a NIfTI-1 file, scaled; undefined for anything else. */
 function* voxelsOf(file: string): Generator<number> {
   const bytes = contentOf(file);
@@ -41,14 +46,14 @@ function* voxelsOf(file: string): Generator<number> {
 }
 
 function contentOf(file: string): Uint8Array | undefined {
-  const content = readFileSync(file);
-  if (content.length > MOST_BYTES) return undefined;
   try {
+    const content = readFileSync(file);
+    if (content.length > MOST_BYTES) return undefined;
     return content[0] === 0x1f && content[1] === 0x8b
       ? gunzipSync(content, { maxOutputLength: 4 * MOST_BYTES })
       : content;
   } catch {
-    return undefined; // truncated, or far larger than its file: ingest will say so
+    return undefined; // unreadable, truncated, or far larger than its file: ingest will say so
   }
 }
 

@@ -1,9 +1,9 @@
 // voxelburst init FOLDER: pairs images with labels and writes dataset.json and a commented recipe.yaml.
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { caseId, decathlonManifest, parseOrThrow, VoxelburstError } from "../../contracts/index.ts";
+import { decathlonManifest, parseOrThrow, VoxelburstError } from "../../contracts/index.ts";
 import { diskError } from "../../local/disk-error.ts";
-import { labelValues, looksLikeCt } from "../../local/nifti-values.ts";
+import { isNifti, labelValues, looksLikeCt } from "../../local/nifti-values.ts";
 import { type PairedCase, pairCases } from "../../local/pair-cases.ts";
 import { datasetFolder } from "../../local/workbench.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
@@ -29,17 +29,20 @@ export async function init(
       "Use it as it is, or write another one over it with --force.",
       { field: "dataset.json" },
     );
-  const { training, test, unpaired } = pairCases(folder);
+  const { training, test, unpairedImages, unpairedLabels } = pairCases(folder);
   if (training.length === 0)
     throw new VoxelburstError(
       "NothingToPair",
-      `No image with a label was found: ${plural(test.length, "image")}, ${plural(unpaired.length, "label")}.`,
+      `No image with a label was found: ${plural(test.length + unpairedImages.length, "image")}, ${plural(unpairedLabels.length, "label")}.`,
       "Put images into imagesTr and labels of the same name into labelsTr, or name labels <image>_seg.nii.gz.",
-      { got: `${test.length} images, ${unpaired.length} labels`, allowed: "at least one pair" },
+      {
+        got: `${test.length + unpairedImages.length} images, ${unpairedLabels.length} labels`,
+        allowed: "at least one pair",
+      },
     );
   const values = valuesOf(folder, training);
   const channels = Math.max(...training.map((one) => one.images.length));
-  const channel = looksLikeCt(path.join(folder, training[0]!.images[0]!)) ? "CT" : "MR";
+  const channel = modalityOf(folder, training);
   const manifest = {
     name: path.basename(folder),
     tensorImageSize: channels > 1 ? "4D" : "3D",
@@ -49,8 +52,8 @@ export async function init(
     labels: Object.fromEntries(values.map((value) => [value, value === 0 ? "background" : `structure${value}`])),
     numTraining: training.length,
     numTest: test.length,
-    training: training.map((one, index) => ({ ...named(one, index), image: imagesOf(one), label: one.label })),
-    test: test.map((one, index) => ({ ...named(one, training.length + index), image: imagesOf(one) })),
+    training: training.map((one) => ({ id: one.id, image: imagesOf(one), label: one.label })),
+    test: test.map((one) => ({ id: one.id, image: imagesOf(one) })),
   };
   parseOrThrow(decathlonManifest, manifest, "dataset.json", "DatasetInvalid");
   try {
@@ -78,27 +81,71 @@ export async function init(
       'a patient with several cases: give each case "patient": "..." so that all are in one fold; it is hashed before it is kept',
     ),
   );
-  if (unpaired.length > 0)
-    emit(warning("LabelUnpaired", `${plural(unpaired.length, "label")} without an image was left out`));
+  if (channel === UNKNOWN && channels === 1)
+    emit(
+      warning(
+        "ModalityUnknown",
+        'the modality was not recognised, as no image is NIfTI: write "CT" in place of "unknown" in dataset.json if it is CT',
+      ),
+    );
+  if ([...training, ...test].some((one) => one.isNamedByFile))
+    emit(
+      warning(
+        "NamesKept",
+        "names of files become case ids, which stand in keys, records and logs: none may carry an identity",
+      ),
+    );
+  if (unpairedImages.length > 0)
+    emit(
+      warning(
+        "ImageUnpaired",
+        `${plural(unpairedImages.length, "image")} without a label left out (in imagesTs they would be predicted): ${listed(unpairedImages)}`,
+      ),
+    );
+  if (unpairedLabels.length > 0)
+    emit(
+      warning(
+        "LabelUnpaired",
+        `${plural(unpairedLabels.length, "label")} without an image to train on left out: ${listed(unpairedLabels)}`,
+      ),
+    );
   return {
     exitCode: EXIT.done,
-    json: { manifest: manifestFile, training: training.length, test: test.length, unpaired: unpaired.length },
+    json: {
+      manifest: manifestFile,
+      training: training.length,
+      test: test.length,
+      modality: manifest.modality,
+      unpairedImages,
+      unpairedLabels,
+    },
   };
+}
+
+/** A warning lists no more names than this. */
+const NAMES_LISTED = 20;
+const listed = (names: readonly string[]) =>
+  names.slice(0, NAMES_LISTED).join(", ") +
+  (names.length > NAMES_LISTED ? ` and ${names.length - NAMES_LISTED} more (--json lists all)` : "");
+
+const UNKNOWN = "unknown";
+
+/** Of the first NIfTI that is trained on. A folder of DICOM is not looked into. */
+function modalityOf(folder: string, training: readonly PairedCase[]): string {
+  const image = training.flatMap((one) => one.images).find(isNifti);
+  if (image === undefined) return UNKNOWN;
+  return looksLikeCt(path.join(folder, image)) ? "CT" : "MR";
 }
 
 const imagesOf = ({ images }: PairedCase) => (images.length === 1 ? images[0] : images);
 
-/** A case keeps its file's name where that is one that may go into keys and logs. */
-const named = ({ id }: PairedCase, index: number) => ({
-  id: caseId.safeParse(id).success ? id : `case-${String(index + 1).padStart(4, "0")}`,
-});
-
 /** 0 to the largest value found: ingest refuses a label file with any other. */
 function valuesOf(folder: string, training: readonly PairedCase[]): number[] {
-  const step = Math.max(1, Math.floor(training.length / LABELS_READ));
-  const largest = training
+  const labels = training.map((one) => one.label!).filter(isNifti);
+  const step = Math.max(1, Math.floor(labels.length / LABELS_READ));
+  const largest = labels
     .filter((_, index) => index % step === 0)
-    .flatMap((one) => labelValues(path.join(folder, one.label!)) ?? [])
+    .flatMap((label) => labelValues(path.join(folder, label)) ?? [])
     .filter((value) => Number.isInteger(value) && value > 0 && value < 255);
   return Array.from({ length: Math.max(1, ...largest) + 1 }, (_, value) => value);
 }
