@@ -54,28 +54,36 @@ export function choose(recipe: Recipe, machine: Machine): Choices {
       `The strategy ddp has ${machine.gpus === 1 ? "one GPU" : "no GPU"} here: it can be no faster than fused.`,
     );
 
-  const available = ENGINES_BY_SPEED[machine.gpus > 0 ? "gpu" : "cpu"].filter((name) => machine.engines.includes(name));
-  const engines = [...new Set(recipe.engines ?? available.slice(0, 1))];
-  const missing = engines.filter((name) => !machine.engines.includes(name));
-  const has = machine.engines.join(", ") || "none";
-  let refusal: Refusal | undefined;
-  if (engines.length === 0 || missing.length > 0)
-    refusal = {
-      code: "EngineUnavailable",
-      message:
-        missing.length > 0
-          ? `The recipe asks for the engine ${missing.join(" and ")}, which this machine does not have; it has ${has}.`
-          : `No engine can run here; this machine has ${has}.`,
-      remedy: `Install it (\`voxelburst doctor\` says how), or name in \`engines\` what is there.`,
-    };
   return {
     strategies,
-    engines,
+    engines: enginesOf(recipe, machine),
     precision: precisionOf(recipe, machine, notes),
     optimizer: recipe.train.optimizer ?? scaleOf(machine).optimizer,
     budget: budgetOf(recipe, machine),
-    refusal,
+    refusal: refuseEngines(recipe, machine),
     notes,
+  };
+}
+
+/** What the recipe names, or the fastest of the machine's. */
+function enginesOf(recipe: Recipe, machine: Machine): EngineName[] {
+  const available = ENGINES_BY_SPEED[machine.gpus > 0 ? "gpu" : "cpu"].filter((name) => machine.engines.includes(name));
+  return [...new Set(recipe.engines ?? available.slice(0, 1))];
+}
+
+/** EngineUnavailable where the machine lacks an engine: known from the recipe alone, before anything starts. */
+export function refuseEngines(recipe: Recipe, machine: Machine): Refusal | undefined {
+  const engines = enginesOf(recipe, machine);
+  const missing = engines.filter((name) => !machine.engines.includes(name));
+  if (engines.length > 0 && missing.length === 0) return undefined;
+  const has = machine.engines.join(", ") || "none";
+  return {
+    code: "EngineUnavailable",
+    message:
+      missing.length > 0
+        ? `The recipe asks for the engine ${missing.join(" and ")}, which this machine does not have; it has ${has}.`
+        : `No engine can run here; this machine has ${has}.`,
+    remedy: `Install it (\`voxelburst doctor\` says how), or name in \`engines\` what is there.`,
   };
 }
 

@@ -26,6 +26,7 @@ import { EXIT, exitCodeOfError } from "./exit-codes.ts";
 import { note } from "./messages.ts";
 import { onAws } from "./on-aws.ts";
 import { Renderer } from "./renderer.ts";
+import { usageError } from "./usage-error.ts";
 
 type Work = (context: CommandContext) => Promise<CommandResult>;
 
@@ -46,8 +47,9 @@ export async function main(argv: readonly string[]): Promise<number> {
   try {
     await program.parseAsync(argv, { from: "user" });
   } catch (error) {
-    // --help and --version end this way too, with 0; a wrong command or option with 1, its sentence already said.
+    // --help and --version end this way too, with 0; without any command the help has been written to stderr.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof VoxelburstError) return sayError(rendererOf(program.opts()), error);
     throw error;
   }
   return exitCode;
@@ -58,19 +60,28 @@ function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
 }
 
 function build(perform: (work: Work, command: Command) => Promise<void>): Command {
-  const program = new Command("voxelburst")
+  const refuse = (command: string) => (error: CommanderError) => {
+    if (error.exitCode === 0 || (error.code === "commander.help" && !program.opts().json)) throw error;
+    throw usageError(error, command);
+  };
+  const program: Command = new Command("voxelburst");
+  program
     .description("A labelled set of CT or MR volumes becomes a trained, compiled segmentation model and a report.")
     .version(softwareVersion())
     .option("--json", "one JSON object on stdout, prose on stderr")
     .option("--debug", "errors with their stack trace")
-    .exitOverride()
-    .showHelpAfterError("(`voxelburst --help` lists the commands)")
+    // An error of the parser's is said as all others are; help that was asked for is written as it is.
+    .configureOutput({ outputError: () => undefined })
+    .exitOverride(refuse("voxelburst"))
     .addHelpText(
       "after",
       "\nExit codes: 0 done, 1 usage, 2 run failed, 3 invalid dataset or recipe, 4 over budget, 5 no capacity, 6 regression, 130 cancelled.\nRuns live in .voxelburst of the working directory or the nearest one above it; VOXELBURST_HOME names another.",
     );
   const add = (usage: string, description: string) =>
-    program.command(usage).description(description).exitOverride().showHelpAfterError();
+    program
+      .command(usage)
+      .description(description)
+      .exitOverride(refuse(`voxelburst ${usage.split(" ")[0]}`));
   const withRecipe = (command: Command) =>
     command
       .option("--recipe <file>", "in place of recipe.yaml in the dataset")
@@ -236,9 +247,31 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
   return program;
 }
 
-async function perform(work: Work, options: { json?: boolean; debug?: boolean }): Promise<number> {
-  const { json = false, debug = Boolean(process.env.VOXELBURST_DEBUG) } = options;
-  const renderer = new Renderer({ out: process.stdout, err: process.stderr, json, debug });
+interface GlobalOptions {
+  json?: boolean;
+  debug?: boolean;
+}
+
+function rendererOf({ json = false, debug = Boolean(process.env.VOXELBURST_DEBUG) }: GlobalOptions): Renderer {
+  return new Renderer({ out: process.stdout, err: process.stderr, json, debug });
+}
+
+/** @returns its exit code */
+function sayError(renderer: Renderer, thrown: unknown): number {
+  const error = asCoded(thrown);
+  renderer.emit({
+    kind: "error",
+    code: error.code,
+    text: error.message,
+    remedy: error.remedy,
+    stack: stackOf(thrown),
+  });
+  renderer.result({ status: "failed", error: error.toDocument() });
+  return exitCodeOfError(error);
+}
+
+async function perform(work: Work, options: GlobalOptions): Promise<number> {
+  const renderer = rendererOf(options);
   const cancel = new AbortController();
   const onSignal = () => {
     // The second one is for a person who does not want to wait: the launcher ends every process with this one.
@@ -261,16 +294,8 @@ async function perform(work: Work, options: { json?: boolean; debug?: boolean })
     renderer.result(result.json);
     return cancel.signal.aborted ? EXIT.cancelled : result.exitCode;
   } catch (thrown) {
-    const error = asCoded(thrown);
-    renderer.emit({
-      kind: "error",
-      code: error.code,
-      text: error.message,
-      remedy: error.remedy,
-      stack: stackOf(thrown),
-    });
-    renderer.result({ status: "failed", error: error.toDocument() });
-    return cancel.signal.aborted ? EXIT.cancelled : exitCodeOfError(error);
+    const exitCode = sayError(renderer, thrown);
+    return cancel.signal.aborted ? EXIT.cancelled : exitCode;
   } finally {
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }

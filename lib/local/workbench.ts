@@ -1,6 +1,7 @@
 // Everything that a command needs to start, continue and look at runs on this machine.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { refuseEngines } from "../../lambdas/plan/choices.ts";
 import { beginRun, type Examination, examineDataset, type StartRunInput } from "../../lambdas/start-run/core.ts";
 import {
   keys,
@@ -88,7 +89,10 @@ export class Workbench {
     };
   }
 
-  begin(examined: Examination): Promise<BegunRun> {
+  /** @throws VoxelburstError EngineUnavailable, as plan would refuse it after ingest, and as start-run does */
+  async begin(examined: Examination): Promise<BegunRun> {
+    const refusal = refuseEngines(examined.recipe, await this.machine());
+    if (refusal) throw new VoxelburstError(refusal.code, refusal.message, refusal.remedy, { field: "engines" });
     return this.beginIn(this.home, examined, readWorkflow());
   }
 

@@ -1,9 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test, vi } from "vitest";
 import { main } from "../../lib/cli/main.ts";
+import { homeAt } from "../../lib/local/home.ts";
+import { Workbench } from "../../lib/local/workbench.ts";
 import { temporaryFolder } from "../local/fixture.ts";
 
 /** One command in this process; what it wrote is kept. */
@@ -52,7 +54,36 @@ describe("usage", () => {
   ])("%s ends with 1", async (_, args) => {
     const { code, err } = await voxelburst(...args);
     expect(code).toBe(1);
-    expect(err).not.toContain("    at ");
+    expect(err).toMatch(/^[A-Z][A-Za-z]+: .+\.\n {2}what to do: .+\n$/);
+  });
+  test.each([
+    ["an unknown command", ["frobnicate", "--json"], "Unknown command 'frobnicate'.", "`voxelburst --help`"],
+    ["an unknown option", ["run", "ds", "--nope", "--json"], "Unknown option '--nope'.", "`voxelburst run --help`"],
+    ["a wrong choice", ["ps", "--on", "moon", "--json"], "Allowed choices are local, aws.", "`voxelburst ps --help`"],
+    ["a command that is almost one", ["rnu", "--json"], "Unknown command 'rnu'.", "Did you mean run?"],
+    ["no command", ["--json"], "No command was given.", "`voxelburst --help`"],
+  ])("%s with --json is one object on stdout", async (_, args, sentence, remedy) => {
+    const { code, out } = await voxelburst(...args);
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({
+      status: "failed",
+      error: {
+        schema: 1,
+        code: "UsageInvalid",
+        message: expect.stringContaining(sentence),
+        remedy: expect.stringContaining(remedy),
+      },
+    });
+  });
+  test("no command at all shows the help", async () => {
+    const { code, out, err } = await voxelburst();
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err).toContain("Usage: voxelburst");
+  });
+  test("the help of one command is that command's", async () => {
+    const { code, out } = await voxelburst("run", "--help");
+    expect(code).toBe(0);
+    expect(out).toContain("Usage: voxelburst run");
   });
 });
 
@@ -91,3 +122,27 @@ test("ps of a folder without runs says so, and gives an empty list as JSON", asy
   expect((await voxelburst("ps")).out).toContain("no run yet");
   expect(JSON.parse((await voxelburst("ps", "--json")).out)).toEqual({ runs: [] });
 });
+
+test("a run that asks for an engine that is not here is refused before anything is kept of it", async () => {
+  const folder = temporaryFolder();
+  for (const name of ["imagesTr", "labelsTr"]) mkdirSync(path.join(folder, name));
+  for (const name of ["imagesTr/a.nii", "labelsTr/a.nii"]) writeFileSync(path.join(folder, name), name);
+  const manifest = {
+    modality: { 0: "MR" },
+    labels: { 0: "background", 1: "organ" },
+    training: [{ image: "imagesTr/a.nii", label: "labelsTr/a.nii" }],
+  };
+  writeFileSync(path.join(folder, "dataset.json"), JSON.stringify(manifest));
+  const home = path.join(temporaryFolder(), "home");
+  const workbench = new Workbench(homeAt(home));
+  const machine = await workbench.machine();
+  const here = vi.spyOn(workbench, "machine").mockResolvedValue({ ...machine, engines: ["torch"] });
+  const examined = await workbench.examine(folder, { set: ["engines=tensorrt"] });
+  await expect(workbench.begin(examined)).rejects.toMatchObject({
+    code: "EngineUnavailable",
+    message: "The recipe asks for the engine tensorrt, which this machine does not have; it has torch.",
+    remedy: expect.stringContaining("doctor"),
+  });
+  for (const kept of ["runs", "store"]) expect(existsSync(path.join(home, kept))).toBe(false);
+  here.mockRestore();
+}, 120_000);
