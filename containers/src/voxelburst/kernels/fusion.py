@@ -6,6 +6,8 @@ of `models.build`: the weights of either load into the other.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -77,7 +79,7 @@ def fuse_stem(model: nn.Module) -> bool:
     """
     from ..models.unet3d import blocks
 
-    wrapper = blocks(model)[0].conv1
+    wrapper: Any = blocks(model)[0].conv1
     if not fits_stem(getattr(wrapper, "conv", None)):
         return False
     wrapper.conv = StemConvolution(wrapper.conv.weight)
@@ -90,6 +92,7 @@ def fuse_upsamples(model: nn.Module) -> int:
     For compiled training on a GPU alone: launched one by one, the rearrangement costs a pass over memory.
     """
     replaced = 0
+    child: Any
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if is_matmul(child):

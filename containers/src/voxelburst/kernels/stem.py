@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.grad import conv3d_input, conv3d_weight
 
 # Taps (input channels x kernel) that a program multiplies at once.
 MAX_TAPS = 128
@@ -55,7 +56,7 @@ def _forward_fake(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def _weights(x: torch.Tensor, dy: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The gradient of the weights."""
     padding = [size // 2 for size in weight.shape[2:]]
-    return torch.nn.grad.conv3d_weight(x, list(weight.shape), dy, padding=padding).contiguous()
+    return conv3d_weight(x, list(weight.shape), dy, padding=padding).contiguous()
 
 
 @_weights.register_kernel("cuda")
@@ -80,7 +81,7 @@ def _gradients(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.T
     dx = None
     if ctx.needs_input_grad[0]:
         padding = [size // 2 for size in weight.shape[2:]]
-        dx = torch.nn.grad.conv3d_input(list(x.shape), weight, dy, padding=padding)
+        dx = conv3d_input(list(x.shape), weight, dy, padding=padding)
     return dx, _weights(x, dy, weight) if ctx.needs_input_grad[1] else None
 
 
@@ -108,7 +109,7 @@ class StemConvolution(nn.Module):
         return f"{self.weight.shape[1]}, {len(self.weight)}, kernel_size={tuple(self.weight.shape[2:])}"
 
 
-def fits_stem(convolution: nn.Module) -> bool:
+def fits_stem(convolution: Any) -> bool:
     """Whether the kernels compute this convolution."""
     return (
         isinstance(convolution, nn.Conv3d)
