@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_has_the_parameters_of_nnunets_network() -> None:
         expected += (inputs * outputs + 2 * outputs) if inputs != outputs else 0
         expected += (count - 1) * (2 * 27 * outputs**2 + 4 * outputs)
         inputs = outputs
-    for fine, coarse in zip(features, features[1:], strict=False):
+    for fine, coarse in itertools.pairwise(features):
         expected += 8 * coarse * fine + fine  # transposed convolution with its bias
         expected += 27 * 2 * fine * fine + 2 * fine
     expected += 32 * 2 + 2

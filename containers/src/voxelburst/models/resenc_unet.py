@@ -29,7 +29,9 @@ def _convolution(inputs: int, outputs: int, kernel: Zyx, stride: Zyx = (1, 1, 1)
 class _ConvNorm(nn.Sequential):
     """Convolution and InstanceNorm, and LeakyReLU where it is asked for."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Zyx, stride: Zyx = (1, 1, 1), *, active: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Zyx, stride: Zyx = (1, 1, 1), *, active: bool
+    ) -> None:
         layers: list[nn.Module] = [
             _convolution(inputs, outputs, kernel, stride),
             nn.InstanceNorm3d(outputs, affine=True),
