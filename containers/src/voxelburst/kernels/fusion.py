@@ -80,10 +80,9 @@ def fuse_stem(model: nn.Module) -> bool:
     from ..models.unet3d import blocks
 
     wrapper: Any = blocks(model)[0].conv1
-    convolution = getattr(wrapper, "conv", None)
-    if not fits_stem(convolution):
+    if not fits_stem(getattr(wrapper, "conv", None)):
         return False
-    wrapper.conv = StemConvolution(convolution.weight)
+    wrapper.conv = StemConvolution(wrapper.conv.weight)
     return True
 
 
@@ -93,6 +92,7 @@ def fuse_upsamples(model: nn.Module) -> int:
     For compiled training on a GPU alone: launched one by one, the rearrangement costs a pass over memory.
     """
     replaced = 0
+    child: Any
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if is_matmul(child):

@@ -6,11 +6,11 @@ h w space; memory is NDHWC (torch.channels_last_3d).
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import grad
+from torch.nn.grad import conv3d_input, conv3d_weight
 
 # Taps (input channels x kernel) that a program multiplies at once.
 MAX_TAPS = 128
@@ -56,7 +56,7 @@ def _forward_fake(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def _weights(x: torch.Tensor, dy: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The gradient of the weights."""
     padding = [size // 2 for size in weight.shape[2:]]
-    return grad.conv3d_weight(x, list(weight.shape), dy, padding=padding).contiguous()
+    return conv3d_weight(x, list(weight.shape), dy, padding=padding).contiguous()
 
 
 @_weights.register_kernel("cuda")
@@ -81,7 +81,7 @@ def _gradients(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.T
     dx = None
     if ctx.needs_input_grad[0]:
         padding = [size // 2 for size in weight.shape[2:]]
-        dx = grad.conv3d_input(list(x.shape), weight, dy, padding=padding)
+        dx = conv3d_input(list(x.shape), weight, dy, padding=padding)
     return dx, _weights(x, dy, weight) if ctx.needs_input_grad[1] else None
 
 
@@ -95,7 +95,7 @@ def _ndhwc(volume_ncdhw: torch.Tensor) -> torch.Tensor:
 class StemConvolution(nn.Module):
     """Takes the place of a Conv3d, with its parameter's name, so that the state dict stays."""
 
-    def __init__(self, weight: torch.Tensor) -> None:
+    def __init__(self, weight: nn.Parameter) -> None:
         super().__init__()
         self.weight = weight
 
@@ -109,7 +109,7 @@ class StemConvolution(nn.Module):
         return f"{self.weight.shape[1]}, {len(self.weight)}, kernel_size={tuple(self.weight.shape[2:])}"
 
 
-def fits_stem(convolution: Any) -> TypeGuard[nn.Conv3d]:
+def fits_stem(convolution: Any) -> bool:
     """Whether the kernels compute this convolution."""
     return (
         isinstance(convolution, nn.Conv3d)
