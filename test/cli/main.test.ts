@@ -38,7 +38,9 @@ describe("usage", () => {
   test("help ends with 0 and names every command", async () => {
     const { code, out } = await voxelburst("--help");
     expect(code).toBe(0);
-    for (const name of "init validate plan run predict watch resume ps logs report cost cancel doctor deploy diff destroy demo".split(" "))
+    for (const name of "init validate plan run predict watch resume ps logs report cost cancel doctor deploy diff destroy demo".split(
+      " ",
+    ))
       expect(out).toContain(`  ${name} `);
   });
   test.each([
