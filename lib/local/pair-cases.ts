@@ -52,6 +52,8 @@ interface Name {
 interface Claim extends Name {
   image: Entry;
   isChannel: boolean;
+  /** Of this name. */
+  labels: Entry[];
 }
 
 /** One image, or the channels of one. */
@@ -83,13 +85,12 @@ export function pairEntries(entries: readonly Entry[]): Pairing {
   const claims: Claim[] = [];
   const unpairedImages: Entry[] = [];
   for (const image of images.filter((entry) => !isTest(entry))) {
-    const claim = claimsOf(image).find(({ name }) => byName.has(name));
+    const claim = claimsOf(image, byName).find((one) => one.labels.length > 0);
     if (claim) claims.push(claim);
     else unpairedImages.push(image);
   }
-  const training = [...Map.groupBy(claims, ({ name }) => name)].map(([name, parts]) =>
-    labelled(parts, byName.get(name)!),
-  );
+  const byLabels = Map.groupBy(claims, ({ labels }) => labels.map(({ key }) => key).join("\n"));
+  const training = [...byLabels.values()].map(labelled);
   const test = testGroups(images.filter(isTest), training);
   refuseOtherChannels(training, test);
 
@@ -113,10 +114,13 @@ const roleOf = (folder: string) => {
 };
 const isTest = ({ folders, stem, isFolder }: Entry) =>
   [...folders, ...(isFolder ? [stem] : [])].some((name) => TEST_FOLDER.test(name) || roleOf(name).isTest);
-const isLabel = ({ folders, stem, isFolder }: Entry) =>
-  [...folders, ...(isFolder ? [stem] : [])].some((name) => roleOf(name).role === "label") ||
-  LABEL_SUFFIX.test(stem) ||
-  LABEL_NAME.test(stem);
+const isInLabels = ({ folders, stem, isFolder }: Entry) =>
+  [...folders, ...(isFolder ? [stem] : [])].some((name) => roleOf(name).role === "label");
+const isLabel = (entry: Entry) => isInLabels(entry) || LABEL_SUFFIX.test(entry.stem) || LABEL_NAME.test(entry.stem);
+
+/** A label in no folder for labels is beside its image, or above its folder: mr/a_seg is no label of ct/a. */
+const mayBelong = (label: Entry, image: Entry) =>
+  isInLabels(label) || `/${image.key}/`.startsWith(["", ...label.folders, ""].join("/"));
 
 const labelName = (entry: Entry) => nameOf(entry, entry.stem.replace(LABEL_SUFFIX, "")).name;
 
@@ -132,19 +136,23 @@ function nameOf({ folders, isFolder }: Entry, stem: string): Name {
 }
 
 /** What an image may be named, the closest first. */
-function claimsOf(image: Entry): Claim[] {
+function claimsOf(image: Entry, labels: ReadonlyMap<string, Entry[]>): Claim[] {
+  const claim = (stem: string, isChannel: boolean): Claim => {
+    const named = nameOf(image, stem);
+    const own = (labels.get(named.name) ?? []).filter((label) => mayBelong(label, image));
+    return { ...named, image, isChannel, labels: own };
+  };
   const shortened = (stem: string) => [stem, stem.replace(IMAGE_SUFFIX, "")];
   const { stem } = image;
   return [
-    ...shortened(stem).map((name) => ({ ...nameOf(image, name), image, isChannel: false })),
-    ...(CHANNEL.test(stem)
-      ? shortened(stem.replace(CHANNEL, "")).map((name) => ({ ...nameOf(image, name), image, isChannel: true }))
-      : []),
+    ...shortened(stem).map((name) => claim(name, false)),
+    ...(CHANNEL.test(stem) ? shortened(stem.replace(CHANNEL, "")).map((name) => claim(name, true)) : []),
   ];
 }
 
-function labelled(claims: readonly Claim[], labels: readonly Entry[]): Group {
+function labelled(claims: readonly Claim[]): Group {
   const images = claims.map(({ image }) => image);
+  const { labels } = claims[0]!;
   if (labels.length > 1) throw ambiguous("These are labels of one case", labels);
   const isChannels = claims.every(({ isChannel }) => isChannel);
   if (images.length > 1 && !isChannels) throw ambiguous("These are images of one label", images);
@@ -159,11 +167,12 @@ function testGroups(images: readonly Entry[], training: readonly Group[]): Group
   const isPartOfNames =
     training.some((group) => !group.isChannels && CHANNEL.test(group.images[0]!.stem)) &&
     !training.some((group) => group.isChannels);
+  const idOf = (image: Entry, at: number) => claimsOf(image, new Map()).at(at)!.id;
   const groups = Map.groupBy(images, (image) => variantsOf(image));
   return [...groups.values()].flatMap((parts): Group[] => {
     const isChannels = !isPartOfNames && parts.some(({ stem }) => stem.endsWith("_0000"));
-    if (!isChannels) return parts.map((image) => ({ id: claimsOf(image)[1]!.id, isChannels: false, images: [image] }));
-    return [{ id: claimsOf(parts[0]!).at(-1)!.id, isChannels, images: inOrder(parts) }];
+    if (!isChannels) return parts.map((image) => ({ id: idOf(image, 1), isChannels: false, images: [image] }));
+    return [{ id: idOf(parts[0]!, -1), isChannels, images: inOrder(parts) }];
   });
 }
 

@@ -90,6 +90,17 @@ describe("images and labels are paired", () => {
       unpaired: ["p1/images/a.nii.gz", "p2/labels/a.nii.gz"],
     });
   });
+  test("never across folders of modalities", () => {
+    expect(pairsOf(["ct/a.nii", "mr/a_seg.nii", "ct/b.nii", "ct/b_seg.nii", "mr/b.nii", "mr/b_seg.nii"])).toEqual({
+      training: [
+        ["case-0001", ["ct/b.nii"], "ct/b_seg.nii"],
+        ["case-0002", ["mr/b.nii"], "mr/b_seg.nii"],
+      ],
+      test: [],
+      unpaired: ["ct/a.nii", "mr/a_seg.nii"],
+    });
+    expect(pairsOf(["CT/a.nii", "Masks/a.nii"]).training).toEqual([["a", ["CT/a.nii"], "Masks/a.nii"]]);
+  });
   test("with a neutral name where files of several folders have the same one", () => {
     const names = [
       "p1/a.nii.gz",
@@ -201,6 +212,8 @@ test("every file of any dataset is in a case or told of, or the dataset is refus
     "test/",
     "images/p1/",
     "labels/p1/",
+    "ct/",
+    "mr/",
   );
   const stems = fc.constantFrom("a", "a_0000", "a_0001", "a_seg", "image", "label", "b_0001", "b_0001_mask");
   const file = fc.tuple(folders, stems).map(([folder, stem]) => `${folder}${stem}.nii`);
