@@ -51,6 +51,8 @@ export const SERVICE_ROWS: Row[] = [
       /:log-group:jobs:\*$/,
       "the awslogs driver writes what a container prints",
     ],
+  ]),
+  ...rows(/^IngestJobExecutionRole/, docs("batch/latest/userguide/specifying-sensitive-data-secrets.html"), [
     ["secretsmanager:GetSecretValue", /:secret:/, "the agent puts the pseudonym key into ingest's environment"],
     ["kms:Decrypt", /:key\//, "the secret is encrypted with the data key"],
   ]),
@@ -78,6 +80,8 @@ export const SERVICE_ROWS: Row[] = [
       "in a VPC the network is looked at first",
     ],
     ["kms:Encrypt", /:key\//, "the output configuration names a key"],
+  ]),
+  ...rows(/^TrainRole/, docs("sagemaker/latest/dg/sagemaker-roles.html"), [
     ["s3:GetObject", /\/(preprocess|train)\/\*$/, "channels and checkpoints are fetched"],
     ["s3:PutObject", /\/(train|runs\/\*\/sagemaker)\/\*$/, "checkpoints and the archive of the model are put"],
   ]),
