@@ -39,6 +39,22 @@ export const SERVICE_ROWS: Row[] = [
   ...rows(CONTAINER, docs("AmazonS3/latest/userguide/mpuoverview.html"), [
     ["s3:AbortMultipartUpload", /^arn:aws:s3:::/, "s3fs ends what it could not upload: nothing fails here"],
   ]),
+  ...rows(CONTAINER, "containers/src/voxelburst/stage.py", [
+    [
+      "s3:PutObject",
+      /^arn:aws:s3:::artefacts\/runs\/\*\/errors\/\*$/,
+      "a stage that fails writes why: none fails here",
+    ],
+  ]),
+  ...rows(/^(Train(Cluster)?|CompileJob)Role/, docs("AmazonS3/latest/API/API_GetObject.html"), [
+    ["s3:ListBucket", /^arn:aws:s3:::artefacts$/, "without it a missing object looks like a forbidden one"],
+  ]),
+  ...rows(/^Infer(Job|Transform)Role/, "containers/src/voxelburst/stages/infer.py", [
+    ["s3:GetObject", /\/runs\/\*\/masks\/\*$/, "a child that starts again looks whether a mask is there already"],
+  ]),
+  ...rows(/^ReportFunctionRole/, "docs/decisions/0006-nightly-gate.md", [
+    ["s3:PutObject", /\/nightly\/\*\/\*$/, "a night's measures are kept; this run is no night's"],
+  ]),
   ...rows(EXECUTION, docs("AmazonECS/latest/developerguide/task_execution_IAM_role.html"), [
     ["ecr:GetAuthorizationToken", ANY, "the agent logs in to ECR, which has no resource for that"],
     [
