@@ -12,7 +12,7 @@ import {
   VoxelburstError,
 } from "../../lib/contracts/index.ts";
 import { centsByMonth, instancesOf, monthOf, monthsOf, mostCents, mostSeconds } from "./bound.ts";
-import { type Hold, type LedgerPorts, monthAccount, runAccount } from "./ports.ts";
+import { type Hold, type JobUse, type LedgerPorts, monthAccount, runAccount } from "./ports.ts";
 
 export type * from "./ports.ts";
 
@@ -32,7 +32,7 @@ export async function reserve(input: ReserveInput, ports: LedgerPorts): Promise<
   if (earlier) {
     const use = await ports.jobs.use(earlier.job);
     const isUntouched = use.times.length === 0 && !use.isAlive;
-    if (!isUntouched && !(await settle(input, ports)).settled)
+    if (!isUntouched && !(await stopAndSettle(earlier, use, ports)).settled)
       throw new VoxelburstError(
         "JobStopping",
         `An earlier try of ${input.taskId} is still stopping.`,
@@ -118,7 +118,10 @@ async function capOf({ runId, artefactsUri }: RunRequest, { store, caps }: Pick<
 export async function settle(input: SettleInput, ports: LedgerPorts): Promise<SettleOutput> {
   const hold = await ports.ledger.held(nameOf(input));
   if (!hold) return { settled: true, usd: await spentUsd(nameOf(input), input.request.runId, ports) };
-  const use = await ports.jobs.use(hold.job);
+  return stopAndSettle(hold, await ports.jobs.use(hold.job), ports);
+}
+
+async function stopAndSettle(hold: Hold, use: JobUse, ports: LedgerPorts): Promise<SettleOutput> {
   if (use.isAlive) await ports.jobs.stop(hold.job, "voxelburst: the state that started it has ended");
   return settleHold(hold, ports);
 }

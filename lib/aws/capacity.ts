@@ -128,7 +128,16 @@ export async function trainingPlanChecks(
 }
 
 /** What jobs in a network without a way out call, by the last part of the service's name. Gateways: s3. */
-export const JOB_ENDPOINTS = ["ecs", "ecs-agent", "ecs-telemetry", "ecr.api", "ecr.dkr", "logs", "s3"] as const;
+export const JOB_ENDPOINTS = [
+  "ecs",
+  "ecs-agent",
+  "ecs-telemetry",
+  "ecr.api",
+  "ecr.dkr",
+  "logs",
+  "secretsmanager",
+  "s3",
+] as const;
 
 export async function endpointChecks(vpcId: string, client: EC2Client = new EC2Client({})): Promise<Check[]> {
   const { VpcEndpoints = [] } = await client.send(

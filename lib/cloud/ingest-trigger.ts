@@ -79,13 +79,13 @@ export class IngestTrigger extends Construct {
     const allow = (actions: string[], resource: string) =>
       role.addToPolicy(new iam.PolicyStatement({ actions, resources: [resource] }));
     allowObjects(role, buckets.data, { read: ["datasets/*"] });
-    allowObjects(role, buckets.artefacts, { read: ["runs/*"], write: ["runs/*"] });
+    allowObjects(role, buckets.artefacts, { read: ["runs/*"], write: ["runs/*"], multipart: false });
     stateMachine.grantStartExecution(role);
     stateMachine.grantExecution(role, "states:DescribeExecution", "states:RedriveExecution");
     acknowledgeWildcards(role, [[/:execution:/, "an execution gets its name after the deployment"]]);
     allow(["secretsmanager:GetSecretValue"], props.pseudonymKey.secretArn);
-    // Powertools' idempotency: it puts, reads, completes and, when the function failed, deletes.
-    allow(["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"], deliveries.tableArn);
+    // Powertools' idempotency: it puts (and is told what was there), completes and, when the function failed, deletes.
+    allow(["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"], deliveries.tableArn);
     props.ledger.allowHold(role);
     allow(["sns:Publish"], notifications.topicArn);
     // Decrypt for the secret and the tables, both for messages to the topic.

@@ -6,9 +6,8 @@ import type * as kms from "aws-cdk-lib/aws-kms";
 import { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
 import { FUNCTION_SECONDS } from "../stages/limits.ts";
-import { allowObjects } from "../stages/object-access.ts";
 import type { Buckets } from "../stages/stage-context.ts";
-import { acknowledge } from "./acknowledge.ts";
+import { acknowledge, acknowledgeWildcards } from "./acknowledge.ts";
 import { BundledFunction } from "./bundled-function.ts";
 import { allowJobs } from "./job-access.ts";
 
@@ -17,6 +16,8 @@ export interface LedgerProps {
   readonly buckets: Buckets;
   readonly encryptionKey: kms.IKey;
 }
+
+const HOLD = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"];
 
 export class Ledger extends Construct {
   readonly table: dynamodb.Table;
@@ -38,28 +39,23 @@ export class Ledger extends Construct {
       usdPerHour: Object.fromEntries(priced),
     });
     this.reserve = this.addFunction("reserve", "before a job starts, the most that it can cost is held");
-    allowObjects(this.reserve, props.buckets.artefacts, { read: ["runs/*/recipe.json"] });
+    this.allowRecipes(this.reserve);
     this.settle = this.addFunction("settle", "what a job did cost takes the place of what was held");
+    this.allow(this.reserve, [...HOLD, "dynamodb:DeleteItem"]);
+    this.allowHoldAndSettle(this.settle);
     for (const each of [this.reserve, this.settle]) {
-      this.allowHoldAndSettle(each);
       allowJobs(each.role as iam.Role);
     }
   }
 
   /** Holding: what start-run does for ingest. */
   allowHold(grantee: iam.IGrantable): void {
-    this.allow(grantee, ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]);
+    this.allow(grantee, HOLD);
   }
 
   /** Holding, and putting what was spent in a hold's place. */
   allowHoldAndSettle(grantee: iam.IGrantable): void {
-    this.allow(grantee, [
-      "dynamodb:GetItem",
-      "dynamodb:Query",
-      "dynamodb:PutItem",
-      "dynamodb:UpdateItem",
-      "dynamodb:DeleteItem",
-    ]);
+    this.allow(grantee, [...HOLD, "dynamodb:DeleteItem", "dynamodb:Query"]);
   }
 
   /** A transaction is allowed by its parts; the table's own key is decrypted in its caller's name. */
@@ -69,6 +65,15 @@ export class Ledger extends Construct {
     grantPrincipal.addToPrincipalPolicy(
       new iam.PolicyStatement({ actions: ["kms:Decrypt"], resources: [this.props.encryptionKey.keyArn] }),
     );
+  }
+
+  /** A run's recipe is written before anything is reserved for it: nobody asks whether it is there. */
+  private allowRecipes(grantee: iam.IGrantable): void {
+    const recipes = this.props.buckets.artefacts.arnForObjects("runs/*/recipe.json");
+    grantee.grantPrincipal.addToPrincipalPolicy(
+      new iam.PolicyStatement({ actions: ["s3:GetObject"], resources: [recipes] }),
+    );
+    acknowledgeWildcards(this.reserve.role as iam.Role, [[recipes, "a run gets its name after the deployment"]]);
   }
 
   private addFunction(verb: "reserve" | "settle", does: string): BundledFunction {

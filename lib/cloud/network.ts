@@ -23,6 +23,8 @@ const INTERFACE_ENDPOINTS = {
   EcrApi: ec2.InterfaceVpcEndpointAwsService.ECR,
   EcrDocker: ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
   Logs: ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+  // The agent puts ingest's secret into its environment.
+  Secrets: ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
 };
 
 /** Those of them that take a policy: with it, foreign credentials carry nothing out to another account. */

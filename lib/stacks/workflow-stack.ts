@@ -83,6 +83,7 @@ export class WorkflowStack extends Stack {
     const ingest = new Ingest(this, "Ingest", {
       ...batch,
       fleets: [{ rung: "spot", queue: props.cpu.queue, waitSeconds: CAPACITY_WAIT_SECONDS }],
+      pseudonymKey: storage.pseudonymKey,
     });
     const workflow = new Workflow(this, "Workflow", {
       notifications,

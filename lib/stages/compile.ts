@@ -42,7 +42,7 @@ export class Compile extends Construct implements JobStage {
       this.job.addDefinition(idOfType(instanceType), shareOfGpu(gpu)),
     );
     allowObjects(this.job.role, props.buckets.artefacts, {
-      read: ["runs/*/tasks/*", "runs/*/plan.json", "ingest/*", "preprocess/*", "train/*", "compile/*"],
+      read: ["runs/*/tasks/*", "runs/*/plan.json", "preprocess/*", "train/*"],
       write: ["compile/*", "runs/*/results/*", "runs/*/errors/*"],
     });
     this.bound = {

@@ -1,4 +1,5 @@
 // ingest: DICOM series and NIfTI become canonical, de-identified volumes. A Batch array on CPUs.
+import type * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 import { keys } from "../contracts/keys.ts";
 import { DEAREST_CPU_INSTANCE_TYPE } from "../contracts/prices.ts";
@@ -13,6 +14,8 @@ import { StageJob } from "./stage-job.ts";
 export interface IngestProps extends BatchStageProps {
   /** In the order in which a run tries them. */
   readonly fleets: readonly CpuRung[];
+  /** What patients are hashed with, as start-run hashes them. */
+  readonly pseudonymKey: secretsmanager.ISecret;
 }
 
 /** A CT of 512 x 512 x 1,000 voxels is 1 GiB in float32; reading, reorienting and writing hold a few copies of it. */
@@ -34,7 +37,11 @@ export class Ingest extends Construct implements JobStage {
 
   constructor(scope: Construct, id: string, props: IngestProps) {
     super(scope, id);
-    this.job = new StageJob(this, "Job", { ...props, attemptSeconds: ATTEMPT_SECONDS.ingest });
+    this.job = new StageJob(this, "Job", {
+      ...props,
+      attemptSeconds: ATTEMPT_SECONDS.ingest,
+      secrets: { VOXELBURST_PSEUDONYM_KEY: props.pseudonymKey },
+    });
     const definition = this.job.addDefinition("", CHILD);
     this.rungs = props.fleets.map(({ rung: kind, queue, waitSeconds }) => ({
       name: `${kind}-cpu`,

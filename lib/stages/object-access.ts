@@ -10,6 +10,9 @@ export interface ObjectAccess {
   readonly read?: string[];
   /** @default - none */
   readonly write?: string[];
+  /** Whether large objects are uploaded in parts, and a broken upload is ended.
+   * @default true */
+  readonly multipart?: boolean;
 }
 
 /**
@@ -19,7 +22,7 @@ export interface ObjectAccess {
 export function allowObjects(role: iam.IGrantable, bucket: s3.IBucket, access: ObjectAccess): void {
   const allow = (actions: string[], resources: string[]) =>
     role.grantPrincipal.addToPrincipalPolicy(new PolicyStatement({ actions, resources }));
-  const { read = [], write = [] } = access;
+  const { read = [], write = [], multipart = true } = access;
   if (read.length > 0) {
     allow(
       ["s3:GetObject"],
@@ -29,7 +32,7 @@ export function allowObjects(role: iam.IGrantable, bucket: s3.IBucket, access: O
   }
   if (write.length > 0)
     allow(
-      ["s3:PutObject", "s3:AbortMultipartUpload"],
+      ["s3:PutObject", ...(multipart ? ["s3:AbortMultipartUpload"] : [])],
       write.map((pattern) => bucket.arnForObjects(pattern)),
     );
   // A multipart upload decrypts its own parts, so that a writer needs both.

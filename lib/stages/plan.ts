@@ -29,7 +29,7 @@ export class Plan extends Construct {
       memoryMiB: 1_769, // a whole vCPU
       environment: { VOXELBURST_MACHINE: props.machineJson },
     });
-    allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write: ["runs/*"] });
+    allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write: ["runs/*"], multipart: false });
   }
 
   toState(): sfn.TaskStateBase {

@@ -31,7 +31,7 @@ export class Report extends Construct {
     });
     // nightly/: what a night of the benchmark measured, for the nights after it.
     const write = ["runs/*/report/*", `${keys.nights("*")}*`];
-    allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write });
+    allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write, multipart: false });
   }
 
   toState(): sfn.TaskStateBase {

@@ -6,6 +6,7 @@
 import { Stack } from "aws-cdk-lib";
 import * as batch from "aws-cdk-lib/aws-batch";
 import * as iam from "aws-cdk-lib/aws-iam";
+import type * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 import { allowPull } from "../cloud/container-image.ts";
 import type { GpuInstanceType } from "../contracts/instance-types.ts";
@@ -15,6 +16,9 @@ import type { BatchStageProps, ChildSize } from "./stage-context.ts";
 export interface StageJobProps extends BatchStageProps {
   /** Of one attempt, where SubmitJob says nothing else. */
   readonly attemptSeconds: number;
+  /** What ECS puts into the containers' environment, by the variable's name.
+   * @default - nothing */
+  readonly secrets?: Readonly<Record<string, secretsmanager.ISecret>>;
 }
 
 /** Where lib/cloud/mount-scratch.sh mounts the instance's NVMe drives. */
@@ -58,6 +62,12 @@ export class StageJob extends Construct {
     });
     allowPull(props.image, this.executionRole);
     props.logGroup.grantWrite(this.executionRole);
+    for (const { secretArn, encryptionKey } of Object.values(props.secrets ?? {})) {
+      const allow = (action: string, resource: string) =>
+        this.executionRole.addToPolicy(new iam.PolicyStatement({ actions: [action], resources: [resource] }));
+      allow("secretsmanager:GetSecretValue", secretArn);
+      if (encryptionKey) allow("kms:Decrypt", encryptionKey.keyArn);
+    }
   }
 
   /** A job of one container, or of one a child of an array. @returns its ARN */
@@ -128,6 +138,14 @@ export class StageJob extends Construct {
           environment: Object.entries({ AWS_DEFAULT_REGION: region, TMPDIR: SCRATCH, ...environment }).map(
             ([name, value]) => ({ name, value }),
           ),
+          ...(this.props.secrets
+            ? {
+                secrets: Object.entries(this.props.secrets).map(([name, { secretArn }]) => ({
+                  name,
+                  valueFrom: secretArn,
+                })),
+              }
+            : {}),
           resourceRequirements: Object.entries(needs).map(([type, value]) => ({ type, value: String(value) })),
           mountPoints: [{ sourceVolume: "scratch", containerPath: SCRATCH }],
           linuxParameters: {

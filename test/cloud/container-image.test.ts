@@ -105,7 +105,7 @@ describe("the container image", () => {
         rmSync(place, { recursive: true, force: true });
       }
     },
-    1_800_000,
+    3_600_000,
   );
 });
 

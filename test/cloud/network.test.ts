@@ -59,7 +59,7 @@ describe("a new network", () => {
       endpointsOf(template)
         .map(({ service }) => service)
         .sort(),
-    ).toEqual([".ecr.api", ".ecr.dkr", ".ecs", ".ecs-agent", ".ecs-telemetry", ".logs", ".s3"]);
+    ).toEqual([".ecr.api", ".ecr.dkr", ".ecs", ".ecs-agent", ".ecs-telemetry", ".logs", ".s3", ".secretsmanager"]);
     for (const { VpcEndpointType, PrivateDnsEnabled, service } of endpointsOf(template))
       if (VpcEndpointType === "Interface") expect(PrivateDnsEnabled, service).toBe(true);
   });

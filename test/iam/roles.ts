@@ -135,6 +135,8 @@ class Resolver {
         return arnOf("dynamodb", `table/${name}`);
       case "AWS::Logs::LogGroup":
         return arnOf("logs", `log-group:${name}:*`);
+      case "AWS::SecretsManager::Secret":
+        return arnOf("secretsmanager", `secret:${name}`);
       case "AWS::SNS::Topic":
         return arnOf("sns", name);
       case "AWS::StepFunctions::StateMachine":

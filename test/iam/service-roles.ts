@@ -39,6 +39,22 @@ export const SERVICE_ROWS: Row[] = [
   ...rows(CONTAINER, docs("AmazonS3/latest/userguide/mpuoverview.html"), [
     ["s3:AbortMultipartUpload", /^arn:aws:s3:::/, "s3fs ends what it could not upload: nothing fails here"],
   ]),
+  ...rows(CONTAINER, "containers/src/voxelburst/stage.py", [
+    [
+      "s3:PutObject",
+      /^arn:aws:s3:::artefacts\/runs\/\*\/errors\/\*$/,
+      "a stage that fails writes why: none fails here",
+    ],
+  ]),
+  ...rows(/^(Train(Cluster)?|CompileJob)Role/, docs("AmazonS3/latest/API/API_GetObject.html"), [
+    ["s3:ListBucket", /^arn:aws:s3:::artefacts$/, "without it a missing object looks like a forbidden one"],
+  ]),
+  ...rows(/^Infer(Job|Transform)Role/, "containers/src/voxelburst/stages/infer.py", [
+    ["s3:GetObject", /\/runs\/\*\/masks\/\*$/, "a child that starts again looks whether a mask is there already"],
+  ]),
+  ...rows(/^ReportFunctionRole/, "docs/decisions/0006-nightly-gate.md", [
+    ["s3:PutObject", /\/nightly\/\*\/\*$/, "a night's measures are kept; this run is no night's"],
+  ]),
   ...rows(EXECUTION, docs("AmazonECS/latest/developerguide/task_execution_IAM_role.html"), [
     ["ecr:GetAuthorizationToken", ANY, "the agent logs in to ECR, which has no resource for that"],
     [
@@ -51,6 +67,8 @@ export const SERVICE_ROWS: Row[] = [
       /:log-group:jobs:\*$/,
       "the awslogs driver writes what a container prints",
     ],
+  ]),
+  ...rows(/^IngestJobExecutionRole/, docs("batch/latest/userguide/specifying-sensitive-data-secrets.html"), [
     ["secretsmanager:GetSecretValue", /:secret:/, "the agent puts the pseudonym key into ingest's environment"],
     ["kms:Decrypt", /:key\//, "the secret is encrypted with the data key"],
   ]),
@@ -78,6 +96,8 @@ export const SERVICE_ROWS: Row[] = [
       "in a VPC the network is looked at first",
     ],
     ["kms:Encrypt", /:key\//, "the output configuration names a key"],
+  ]),
+  ...rows(/^TrainRole/, docs("sagemaker/latest/dg/sagemaker-roles.html"), [
     ["s3:GetObject", /\/(preprocess|train)\/\*$/, "channels and checkpoints are fetched"],
     ["s3:PutObject", /\/(train|runs\/\*\/sagemaker)\/\*$/, "checkpoints and the archive of the model are put"],
   ]),

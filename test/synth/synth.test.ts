@@ -241,7 +241,7 @@ describe("permissions", () => {
     ["Ingest", /^IngestJobRole/, ["Data:datasets/*", "ingest/*", "runs/*/tasks/*"]],
     ["Preprocess", /^PreprocessJobRole/, ["ingest/*", "preprocess/*", ...tasks]],
     ["Train", /^TrainRole/, ["preprocess/*", "train/*", ...tasks]],
-    ["Compile", /^CompileJobRole/, ["compile/*", "ingest/*", "preprocess/*", "train/*", ...tasks]],
+    ["Compile", /^CompileJobRole/, ["preprocess/*", "train/*", ...tasks]],
     ["Infer", /^InferJobRole/, ["compile/*", "infer/*", "ingest/*", "runs/*/masks/*", ...tasks]],
     ["plan", /^PlanFunctionRole/, ["*"]],
     ["report", /^ReportFunctionRole/, ["*"]],
