@@ -429,7 +429,8 @@ describe("the network", () => {
     const called = identityStatements()
       .filter(({ policy }) => roles.some(([role]) => policy.startsWith(role.slice(0, -8))))
       .flatMap(({ statement }) => listOf(statement.Action).map((action) => action.split(":")[0]!));
-    expect(new Set(called)).toEqual(new Set(["s3", "kms", "ecr", "logs"]));
+    // secretsmanager: the agent fetches the key that patients are hashed with, by ingest's execution role.
+    expect(new Set(called)).toEqual(new Set(["s3", "kms", "ecr", "logs", "secretsmanager"]));
     // S3 calls KMS on the job's behalf; instances and their agent call ecs.
     for (const service of [...new Set(called), "ecs"].filter((name) => name !== "kms"))
       expect(services).toContain(service);
