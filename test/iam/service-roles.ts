@@ -52,7 +52,7 @@ export const SERVICE_ROWS: Row[] = [
   ...rows(/^Infer(Job|Transform)Role/, "containers/src/voxelburst/stages/infer.py", [
     ["s3:GetObject", /\/runs\/\*\/masks\/\*$/, "a child that starts again looks whether a mask is there already"],
   ]),
-  ...rows(/^ReportFunctionRole/, "docs/decisions/0006-nightly-gate.md", [
+  ...rows(/^ReportFunctionRole/, "docs/decisions/0010-nightly-gate.md", [
     ["s3:PutObject", /\/nightly\/\*\/\*$/, "a night's measures are kept; this run is no night's"],
   ]),
   ...rows(EXECUTION, docs("AmazonECS/latest/developerguide/task_execution_IAM_role.html"), [
