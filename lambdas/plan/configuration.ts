@@ -1,4 +1,5 @@
 // Patch, topology and batch for a memory target (nnU-Net v2, get_plans_for_configuration; recipe.md 1.2 and 1.3).
+import type { Network } from "../../lib/contracts/index.ts";
 import { map3, product, roundHalfEven, type Triple } from "./arithmetic.ts";
 import { featureMapElements, featuresOf, poolingTopology, REFERENCE_WIDTH, type Topology } from "./topology.ts";
 
@@ -20,6 +21,8 @@ export interface Target {
   cases: number;
   classes: number;
   width: number;
+  /** @default unet3d */
+  model?: Network["model"];
   memoryGiB: number;
 }
 
@@ -41,9 +44,9 @@ const referenceElements = (memoryGiB: number) => REFERENCE_ELEMENTS * (memoryGiB
 export const gpuMemoryGiB = (elements: number, batch: number): number =>
   (REFERENCE_GIB * elements * batch) / (REFERENCE_ELEMENTS * REFERENCE_BATCH);
 
-function elementsOf(topology: Topology, { classes, width }: Target): number {
+function elementsOf(topology: Topology, { classes, width, model }: Target): number {
   const features = featuresOf(plannedWidth(width), topology.strides.length);
-  return featureMapElements(topology.patch, { strides: topology.strides, features }, classes);
+  return featureMapElements(topology.patch, { strides: topology.strides, features }, classes, model);
 }
 
 /** nnU-Net's 3D patch, topology and batch. */

@@ -61,6 +61,7 @@ export function designOf(
     cases: records.length,
     classes,
     width,
+    model: recipe.model.name,
     memoryGiB: recipe.plan.memoryGiB ?? scale.memoryGiB,
   };
   const configuration = recipe.plan.patch
@@ -75,7 +76,12 @@ export function designOf(
       { got: show(medianZyx), allowed: "at least 8 voxels on two axes" },
     );
   const features = featuresOf(width, stages);
-  const elements = featureMapElements(configuration.patch, { strides: configuration.strides, features }, classes);
+  const elements = featureMapElements(
+    configuration.patch,
+    { strides: configuration.strides, features },
+    classes,
+    recipe.model.name,
+  );
   const notes: string[] = scaleNotes(recipe, machine);
   if (!fingerprint.intensities && dataset.channels.some((name) => name.toLowerCase() === "ct"))
     notes.push("No training case has any foreground: CT channels get a z-score in place of the dataset's clip.");

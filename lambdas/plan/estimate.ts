@@ -267,7 +267,7 @@ function inferMemory({ plan, records, work }: EstimateInput): number {
 }
 
 const elementsOf = ({ patch, network }: Pick<Plan, "patch" | "network">) =>
-  featureMapElements(patch, network, network.outputClasses);
+  featureMapElements(patch, network, network.outputClasses, network.model);
 const largest = (records: readonly CaseRecord[]) =>
   Math.max(0, ...records.map((record) => product(record.shapeZyx) * record.images.length));
 const kindOf = (machine: Machine) => (machine.gpus > 0 ? "gpu" : "cpu");

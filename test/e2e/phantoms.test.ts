@@ -73,9 +73,10 @@ const reportOf = (end: End): Report => reportSchema.parse(JSON.parse(readFileSyn
 const expected = () => JSON.parse(readFileSync(`${dataset}.expected.json`, "utf8"));
 
 /** The process that trains, once it has written a checkpoint. */
-async function untilTraining(child: { exitCode: number | null }): Promise<{ folder: string; pid: number }> {
+async function untilTraining(...commands: { exitCode: number | null }[]): Promise<{ folder: string; pid: number }> {
   for (let tries = 0; tries < 1200; tries++) {
-    if (child.exitCode !== null) throw new Error("the run ended before it trained");
+    // Of two that were started at once, one only names the other's run, and ends.
+    if (commands.every((one) => one.exitCode !== null)) throw new Error("the run ended before it trained");
     for (const folder of runFolders()) {
       const jobs = existsSync(path.join(folder, "ml")) ? readdirSync(path.join(folder, "ml")) : [];
       for (const job of jobs.slice(-1)) {
@@ -193,7 +194,7 @@ describe("a dropped dataset", { timeout: 400_000 }, () => {
     const { cases } = JSON.parse(readFileSync(String(first.json.report), "utf8")) as Report;
     correctLabel(path.join(labels, readdirSync(labels).filter((name) => name.startsWith("phantom"))[0]!));
     const [one, other] = [start("run", dataset, ...set), start("run", dataset, ...set)];
-    const { folder, pid } = await untilTraining(one.exitCode === null ? one : other);
+    const { folder, pid } = await untilTraining(one, other);
     expect(runFolders()).toHaveLength(2);
     // And its training process is killed.
     process.kill(pid, "SIGKILL");

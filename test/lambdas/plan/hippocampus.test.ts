@@ -75,6 +75,15 @@ describe.skipIf(!present)("the 208 cases of Task04 in ../shared/data", () => {
     );
   });
 
+  it("need more memory for the residual encoder, whose patch is planned for what it takes", () => {
+    const choices = { strategies: ["dali" as const], precision: "bf16" as const };
+    const [plain, residual] = [{}, { model: "resenc-unet" as const }].map((given) =>
+      designOf(records, dataset, recipe.parse(given), h100, choices),
+    );
+    expect(residual!.network.model).toBe("resenc-unet");
+    expect(residual!.elements).toBeGreaterThan(1.5 * plain!.elements);
+  });
+
   it("get the same patch, half the width and two patches a batch without a GPU, and are told so", () => {
     const design = designOf(records, dataset, recipe.parse({}), laptop, { strategies: ["dali"], precision: "bf16" });
     expect(design).toMatchObject({ patch: [40, 56, 40], batch: 2, overrides: [] });
