@@ -6,36 +6,20 @@ file in a process of its own.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 import torch
+from triton_interpreter import use_interpreter
 
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_unet_program.py"
+from voxelburst.contract import Network
+from voxelburst.engines import unet_program
+from voxelburst.engines.unet_program import Program
+from voxelburst.engines.unet_tilings import Tiling
+from voxelburst.engines.unet_weights import UNet, unet_of
+from voxelburst.models import build
 
-from triton.runtime import interpreter  # noqa: E402
-
-from voxelburst.contract import Network  # noqa: E402
-from voxelburst.engines import unet_program  # noqa: E402
-from voxelburst.engines.unet_program import Program  # noqa: E402
-from voxelburst.engines.unet_tilings import Tiling  # noqa: E402
-from voxelburst.engines.unet_weights import UNet, unet_of  # noqa: E402
-from voxelburst.models import build  # noqa: E402
-
-
-def _convert_arrays_of_one_element() -> None:
-    """As tests/kernels/interpreted_kernels.py: triton-lang/triton#9171, mended after Triton 3.6."""
-    patch_tensor = interpreter._patch_lang_tensor
-
-    def patch(tensor: Any, scope: Any) -> None:
-        patch_tensor(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patch
-
-
-_convert_arrays_of_one_element()
+use_interpreter()
 
 CPU = torch.device("cpu")
 ISOTROPIC = {"features": [16, 32], "strides": [(1, 1, 1), (2, 2, 2)], "kernels": [(3, 3, 3)] * 2}

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from triton_interpreter import run_interpreted
 
 
 def test_the_kernels_compute_the_network_in_tritons_interpreter() -> None:
     pytest.importorskip("triton")
-    file = Path(__file__).with_name("interpreted_program.py")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(file)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert "[100%]" in done.stdout and "s" not in done.stdout.split("[")[0]
+    said = run_interpreted(Path(__file__).with_name("interpreted_program.py"))
+    assert "[100%]" in said and "s" not in said.split("[")[0]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

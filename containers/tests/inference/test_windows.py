@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voxelburst.contract import InferSettings
@@ -70,12 +70,15 @@ def test_the_count_is_nnunets() -> None:
 
 @settings(deadline=None)
 @given(SHAPES, PATCH_SHAPES, OVERLAPS)
+@example((7, 9, 9), (4, 4, 4), 0.9)
 def test_weights_sum_to_one_at_every_voxel(shape, patch, overlap) -> None:
     grid = window_grid(shape, patch, overlap)
     total = torch.zeros(1, *shape)
     for index in range(len(grid)):
         grid.add(total, index, torch.ones(1, *patch))
-    assert total.numpy() == pytest.approx(np.ones((1, *shape)), abs=1e-5)
+    # float32 sums over many windows where the overlap is large: half a unit in the last place for each.
+    rounding = len(grid) * np.finfo(np.float32).eps / 2
+    assert total.numpy() == pytest.approx(np.ones((1, *shape)), abs=1e-6 + rounding)
 
 
 def test_a_voxel_counts_most_in_the_window_that_it_is_in_the_middle_of() -> None:

@@ -7,38 +7,19 @@ this file in a process of its own. Tiles are tiny, so that small arrays take man
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kink import other_side
+from triton_interpreter import use_interpreter
 
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_norm_activation.py"
+from voxelburst.kernels import norm_activation_triton as kernels
+from voxelburst.kernels.norm_activation_triton import DEFAULT, Tiling
 
-from triton.runtime import interpreter  # noqa: E402
-
-from voxelburst.kernels import norm_activation_triton as kernels  # noqa: E402
-from voxelburst.kernels.norm_activation_triton import DEFAULT, Tiling  # noqa: E402
-
-
-def _convert_arrays_of_one_element() -> None:
-    """Triton 3.6's interpreter takes int() of arrays of shape (1,), which NumPy 2.4 refuses.
-
-    triton-lang/triton#9171, mended after 3.6: this is the same mend.
-    """
-    patch_tensor = interpreter._patch_lang_tensor
-
-    def patch(tensor: Any, scope: Any) -> None:
-        patch_tensor(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patch
-
-
-_convert_arrays_of_one_element()
+use_interpreter()
 
 EPS, SLOPE = 1e-5, 0.01
 # Tiles of 8 places at 16 channels; parts of 1 to 4 tiles; three launches, however small the volume.
@@ -90,21 +71,6 @@ def run(
     for name, (_, memory) in made.items():
         assert (outside(memory) == 77).all(), f"{name} was written outside its bounds"
     return out
-
-
-def other_side(
-    dx: torch.Tensor, terms: torch.Tensor, z: torch.Tensor, scale: torch.Tensor, mean: torch.Tensor
-) -> torch.Tensor:
-    """dx, with the activation's other slope where float32 cannot tell the side of zero.
-
-    A mean far from zero has a rounding that moves z: at a mean of 1e4 deviations some 1 in 10,000 elements
-    change their side, and their gradient with it, however exact the rest is (in float64 with that mean alone
-    in float32, dx differs by 1e-2).
-    """
-    mean32 = mean.float().abs()
-    reach = scale.abs() * (torch.nextafter(mean32, torch.full_like(mean32, torch.inf)) - mean32)
-    switched = torch.where(z > 0, dx - (1 - SLOPE) * terms, dx + (1 - SLOPE) * terms)
-    return torch.where(z.abs() <= reach, switched, dx)
 
 
 def reference(

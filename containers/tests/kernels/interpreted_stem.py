@@ -6,31 +6,15 @@ a process of its own.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 import torch
+from triton_interpreter import use_interpreter
 
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_stem.py"
+from voxelburst.kernels import stem_triton
 
-from triton.runtime import interpreter  # noqa: E402
-
-from voxelburst.kernels import stem_triton  # noqa: E402
-
-
-def _convert_arrays_of_one_element() -> None:
-    """Triton 3.6's interpreter takes int() of arrays of shape (1,), which NumPy 2.4 refuses (triton#9171)."""
-    patch_tensor = interpreter._patch_lang_tensor
-
-    def patch(tensor: Any, scope: Any) -> None:
-        patch_tensor(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patch
-
-
-_convert_arrays_of_one_element()
+use_interpreter()
 
 
 @pytest.fixture(autouse=True)

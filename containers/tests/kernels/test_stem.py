@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from test_norm_activation import NETWORK
+from triton_interpreter import run_interpreted
 
 from voxelburst import models
 from voxelburst.kernels import fuse_stem
@@ -21,14 +19,7 @@ from voxelburst.kernels.stem import StemConvolution, stem_convolution
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_the_triton_kernels_equal_float64_under_tritons_interpreter() -> None:
-    cases = Path(__file__).with_name("interpreted_stem.py")
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(
-        [sys.executable, "-m", "pytest", str(cases), "-p", "no:cacheprovider", "-p", "no:xdist"],
-        cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stdout[-6000:] + process.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", process.stdout)
+    passed = re.search(r"(\d+) passed", run_interpreted(Path(__file__).with_name("interpreted_stem.py")))
     assert passed and int(passed[1]) >= 3
 
 

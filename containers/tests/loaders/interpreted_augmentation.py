@@ -8,42 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from test_loaders import OPTIONS, tissue, write_cases
+from triton_interpreter import use_interpreter
 
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_triton_loader.py"
+from voxelburst.kernels import augment_triton
+from voxelburst.loaders import Cases, Sampling, open_loader, triton_loader
+from voxelburst.loaders.draws import PLAIN, Draw
 
-from test_loaders import OPTIONS, tissue, write_cases  # noqa: E402
-from triton.runtime import interpreter  # noqa: E402
-
-from voxelburst.kernels import augment_triton  # noqa: E402
-from voxelburst.loaders import Cases, Sampling, open_loader, triton_loader  # noqa: E402
-from voxelburst.loaders.draws import PLAIN, Draw  # noqa: E402
+use_interpreter()
 
 # Odd sizes, so that blocks and parts end in the middle of a row.
 PATCH = (7, 9, 8)
 SAMPLING = Sampling(seed=5, patch=PATCH, batch=3, channels=2, dummy2d=False)
 TWO = dataclasses.replace(OPTIONS, positions=range(3), masked=[False, True])
-
-
-def _convert_arrays_of_one_element() -> None:
-    """Triton 3.6's interpreter takes int() of arrays of shape (1,), which NumPy 2.4 refuses (triton#9171)."""
-    patch_tensor = interpreter._patch_lang_tensor
-
-    def patch(tensor: Any, scope: Any) -> None:
-        patch_tensor(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patch
-
-
-_convert_arrays_of_one_element()
 
 
 @pytest.fixture(autouse=True)

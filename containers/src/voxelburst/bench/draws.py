@@ -8,13 +8,14 @@ blur or gamma.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import Zyx, frozen
-from ..loaders.draws import ChannelDraw, Draw, Sampling
+from ..loaders.draws import PLAIN, Draw, Sampling, foreground_voxel
 
 FOREGROUND_PROBABILITY = 0.4
 FLIP_PROBABILITY = 1 / 3
@@ -38,15 +39,9 @@ class MlperfSampling(Sampling):
         highs = [max(0, n - p) for n, p in zip(shapes[case], self.patch, strict=True)]
         first = [int(rng.integers(high + 1)) for high in highs]
         if rng.random() < FOREGROUND_PROBABILITY and foreground[case]:
-            names = sorted(foreground[case])
-            voxels = foreground[case][names[rng.integers(len(names))]]
-            voxel = voxels[rng.integers(len(voxels))]
-            centred = zip(voxel, self.patch, highs, strict=True)
+            centred = zip(foreground_voxel(rng, foreground[case]), self.patch, highs, strict=True)
             first = [min(max(int(v) - p // 2, 0), high) for v, p, high in centred]
         brightness = float(rng.uniform(*BRIGHTNESS)) if rng.random() < BRIGHTNESS_PROBABILITY else None
-        change = ChannelDraw(
-            blur_sigma=None, brightness=brightness, contrast=None, zoom=None, inverted_gamma=None, gamma=None
-        )
         return Draw(
             case=case,
             start=(first[0], first[1], first[2]),
@@ -55,6 +50,6 @@ class MlperfSampling(Sampling):
             matrix=None,
             noise_sigma=float(rng.uniform(*NOISE_SIGMA)) if rng.random() < NOISE_PROBABILITY else None,
             noise_seed=int(rng.integers(2**63)),
-            channels=[change] * self.channels,
+            channels=[dataclasses.replace(PLAIN, brightness=brightness)] * self.channels,
             mirror=tuple(bool(u < FLIP_PROBABILITY) for u in rng.random(3)),  # type: ignore[arg-type]
         )

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import host, models
+from .. import host
 from ..contract import Network, Zyx, frozen
-from ..kernels import fuse, fuse_stem, fuse_upsamples
 from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
 from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from ..training.memory import keep_freed_memory
+from ..training.network import network_for
 from ..training.optimizer import optimizer_of
 from ..training.step import LossOptions, TrainingStep
 from ..training.strategy import Strategy, strategy_of
@@ -187,17 +187,7 @@ def _measured(
 
 def step_of(work: Work, strategy: Strategy) -> TrainingStep:
     """A step of an untrained network."""
-    torch.manual_seed(0)
-    network: Any = models.build(work.network)
-    layout = torch.channels_last_3d if strategy.channels_last else torch.contiguous_format
-    network.to(device=work.device, memory_format=layout)
-    if strategy.fused_norm:
-        fuse(network)
-    if strategy.fused_stem:
-        fuse_stem(network)
-    if strategy.matmul_upsample:
-        fuse_upsamples(network)
-    network.train()
+    network = network_for(work.network, strategy, work.device, seed=0).train()
     return TrainingStep(
         network,
         optimizer_of("sgd", network.parameters())[0],

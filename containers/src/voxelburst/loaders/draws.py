@@ -154,9 +154,7 @@ class Sampling:
         lows = [-pad // 2 for pad in pads]
         highs = [n + pad // 2 + pad % 2 - r for n, pad, r in zip(shape, pads, region, strict=True)]
         if foreground:
-            names = sorted(foreground)
-            voxels = foreground[names[rng.integers(len(names))]]
-            voxel = voxels[rng.integers(len(voxels))]
+            voxel = foreground_voxel(rng, foreground)
             first = [max(low, int(v) - r // 2) for low, v, r in zip(lows, voxel, region, strict=True)]
         else:
             first = [int(rng.integers(low, high + 1)) for low, high in zip(lows, highs, strict=True)]
@@ -184,6 +182,16 @@ class Sampling:
         if self.dummy2d:
             factors[0] = 1.0
         return np.diag(factors) @ rotation(angles or (0.0, 0.0, 0.0))
+
+
+def foreground_voxel(
+    rng: np.random.Generator, foreground: Mapping[str, NDArray[np.int32]]
+) -> NDArray[np.int32]:
+    """A voxel (d, h, w) of a class, each class of the case being as likely, however large."""
+    names = sorted(foreground)
+    voxels = foreground[names[rng.integers(len(names))]]
+    voxel: NDArray[np.int32] = voxels[rng.integers(len(voxels))]
+    return voxel
 
 
 def rotation(angles: tuple[float, float, float]) -> Matrix:

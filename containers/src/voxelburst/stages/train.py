@@ -21,7 +21,6 @@ from torch import nn
 from .. import contract, host, models, paths
 from ..contract import CurvePoint, Latency, TrainCase, TrainResult, TrainTask
 from ..errors import StageError, from_exception
-from ..kernels import fuse, fuse_stem, fuse_upsamples
 from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
@@ -33,6 +32,7 @@ from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from ..training.loss import overlaps
 from ..training.memory import keep_freed_memory
+from ..training.network import network_for
 from ..training.optimizer import optimizer_of
 from ..training.publish import publish
 from ..training.step import LossOptions, TrainingStep, autocast
@@ -91,7 +91,6 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     # The strategy: what it adds to the one before it.
     plan = stage.plan()
     strategy = strategy_of(task.strategy, plan.precision, device)
-    layout = torch.channels_last_3d if strategy.channels_last else torch.contiguous_format
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
 
@@ -126,15 +125,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         return open_loader(loader)(of, sampling, options)
 
     # Network and optimizer.
-    torch.manual_seed(plan.seed)
-    network: Any = models.build(plan.network)
-    network.to(device=device, memory_format=layout)
-    if strategy.fused_norm:
-        fuse(network)
-    if strategy.fused_stem:
-        fuse_stem(network)
-    if strategy.matmul_upsample:
-        fuse_upsamples(network)
+    network = network_for(plan.network, strategy, device, seed=plan.seed)
     optimizer, schedule = optimizer_of(plan.optimizer, network.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
 
@@ -221,7 +212,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                 if me.rank == 0 and (step // point_every % PSEUDO_DICE_EVERY == 0 or step == budget.total):
                     whole = range(sampling.batch)
                     unseen = batches(validation_cases, "torch", step, whole, augment=False)
-                    pseudo = _pseudo_dice(network, unseen, layout, strategy)
+                    pseudo = _pseudo_dice(network, unseen, strategy)
                 curve.append(
                     CurvePoint(
                         step=step,
@@ -367,7 +358,6 @@ def _mean_over_ranks(value: torch.Tensor) -> float:
 def _pseudo_dice(
     network: nn.Module,
     source: Iterator[Batch],
-    layout: torch.memory_format,
     strategy: Strategy,
 ) -> float | None:
     """Hard Dice pooled over some validation patches, mean of the classes seen: a monitor, not a score."""
@@ -376,7 +366,7 @@ def _pseudo_dice(
     for _ in range(PSEUDO_DICE_BATCHES):
         batch = next(source)
         with autocast(strategy, batch.image_ncdhw.device):
-            logits_nkdhw = network(batch.image_ncdhw.contiguous(memory_format=layout))
+            logits_nkdhw = network(batch.image_ncdhw.contiguous(memory_format=strategy.layout))
         total = total + overlaps(logits_nkdhw.float(), batch.label_ndhw)
     network.train()
     seen = total[1] > 0

@@ -59,7 +59,7 @@ class TrainingStep:
     ) -> None:
         self._parameters = list(network.parameters())
         self._optimizer, self._scaler, self._device = optimizer, scaler, device
-        self._layout = torch.channels_last_3d if strategy.channels_last else torch.contiguous_format
+        self._layout = strategy.layout
         self._objective = _objective(network, strategy, loss, device, ranks)
         self._losses: list[torch.Tensor] = []
         self.graph_failure: str | None = None

@@ -38,6 +38,10 @@ class Strategy:
     def autocast_type(self) -> torch.dtype | None:
         return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
 
+    @property
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last_3d if self.channels_last else torch.contiguous_format
+
 
 def strategy_of(name: str, planned_precision: str, device: torch.device) -> Strategy:
     """What a strategy means on a device.
