@@ -4,6 +4,7 @@ import { boundedJob, type ReserveInput, reserveInput } from "../../lib/contracts
 import type { RunRequest } from "../../lib/contracts/run-request.ts";
 import { environment } from "./environment.ts";
 
+/** VOXELBURST_INGEST as lib/cloud/ingest-trigger.ts writes it: the first rung of ingest. */
 const settings = z.strictObject({
   rung: reserveInput.shape.rung,
   ...boundedJob.pick({
@@ -16,9 +17,6 @@ const settings = z.strictObject({
   /** The most that an attempt may take, whatever the manifest makes of it. */
   attemptSeconds: boundedJob.shape.attemptSeconds,
 });
-
-/** VOXELBURST_INGEST as lib/cloud/ingest-trigger.ts writes it: the first rung of ingest. */
-export type IngestSettings = z.input<typeof settings>;
 
 /** @throws VoxelburstError EnvironmentIncomplete */
 export function ingestHoldFromEnvironment(): (request: RunRequest) => ReserveInput {

@@ -1,7 +1,6 @@
 // The services' own records of a job: which instances it had and when, what of it still runs, and how to stop it.
 import {
   BatchClient,
-  DescribeJobsCommand,
   type JobDetail,
   type JobSummary,
   paginateListJobs,
@@ -11,6 +10,7 @@ import { VoxelburstError } from "../../lib/contracts/error.ts";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
 import { instanceStartMs } from "../ledger/bound.ts";
 import type { Jobs, JobUse } from "../ledger/ports.ts";
+import { describeJobs } from "./describe-jobs.ts";
 import type { LastLines } from "./last-lines.ts";
 import { SageMakerRecords } from "./sagemaker-records.ts";
 
@@ -37,9 +37,6 @@ export class JobRecords implements Jobs {
   }
 }
 
-/** DescribeJobs takes at most so many ids. */
-const DESCRIBED_AT_ONCE = 100;
-
 /** Status reasons of Batch's queues when a job has waited its time. */
 const FOUND_NONE = /^(CAPACITY|MISCONFIGURATION):/;
 
@@ -61,7 +58,7 @@ export class BatchRecords implements Jobs {
     const use: JobUse = { times: [], isAlive: false, running: [] };
     for (const summary of await this.list(job)) {
       use.isAlive ||= !isOver(summary.status);
-      for (const detail of await this.describe(childIds(summary))) await this.add(detail, job, use);
+      for (const detail of await describeJobs(this.client, childIds(summary))) await this.add(detail, job, use);
     }
     return use;
   }
@@ -142,15 +139,6 @@ export class BatchRecords implements Jobs {
     for await (const page of paginateListJobs({ client: this.client }, { jobQueue: queue, filters }))
       found.push(...(page.jobSummaryList ?? []));
     return found;
-  }
-
-  private async describe(ids: readonly string[]): Promise<JobDetail[]> {
-    const details: JobDetail[] = [];
-    for (let at = 0; at < ids.length; at += DESCRIBED_AT_ONCE) {
-      const jobs = ids.slice(at, at + DESCRIBED_AT_ONCE);
-      details.push(...((await this.client.send(new DescribeJobsCommand({ jobs }))).jobs ?? []));
-    }
-    return details;
   }
 }
 

@@ -6,15 +6,13 @@ import type { LedgerPorts } from "../ledger/ports.ts";
 import { DynamoLedgerStore } from "./dynamo-ledger.ts";
 import { environment } from "./environment.ts";
 
+/** VOXELBURST_LEDGER as lib/cloud/ledger.ts writes it. */
 const settings = z.strictObject({
   table: z.string().min(1),
   caps: z.strictObject({ runUsd: positive, monthUsd: positive }),
   /** EC2's price of a type where the deployment gives one. */
   usdPerHour: z.record(z.string(), positive).default({}),
 });
-
-/** VOXELBURST_LEDGER as lib/cloud/ledger.ts writes it. */
-export type LedgerSettings = z.input<typeof settings>;
 
 /** @throws VoxelburstError EnvironmentIncomplete */
 export function ledgerFromEnvironment(): Pick<LedgerPorts, "ledger" | "caps" | "usdPerHour" | "clock"> {

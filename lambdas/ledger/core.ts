@@ -148,14 +148,6 @@ async function spentUsd(name: string, runId: string, { ledger }: LedgerPorts): P
   return spent ? sumOf(spent.centsByMonth) / 100 : 0;
 }
 
-/** What a run has cost and what is held for it, in USD. */
-export async function costOfRun(runId: string, { ledger }: Pick<LedgerPorts, "ledger">) {
-  const spent = await ledger.spent(runId);
-  const committed = (await ledger.committedCents(runAccount(runId))) / 100;
-  const spentUsd = spent.reduce((sum, one) => sum + sumOf(one.centsByMonth), 0) / 100;
-  return { spentUsd, heldUsd: committed - spentUsd, tasks: spent };
-}
-
 /** What a month's runs have spent and hold, in USD. */
 export const committedOfMonth = async (atMs: number, { ledger }: Pick<LedgerPorts, "ledger">): Promise<number> =>
   (await ledger.committedCents(monthAccount(monthOf(atMs)))) / 100;

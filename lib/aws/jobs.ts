@@ -1,5 +1,5 @@
 // The jobs of a run, as its history names them: where they log, and how they are stopped.
-import { BatchClient, DescribeJobsCommand, type JobDetail, TerminateJobCommand } from "@aws-sdk/client-batch";
+import { BatchClient, type JobDetail, TerminateJobCommand } from "@aws-sdk/client-batch";
 import {
   DescribeTrainingJobCommand,
   DescribeTransformJobCommand,
@@ -7,6 +7,7 @@ import {
   StopTrainingJobCommand,
   StopTransformJobCommand,
 } from "@aws-sdk/client-sagemaker";
+import { describeJobs } from "../../lambdas/clients/describe-jobs.ts";
 import { type StageName, stageName } from "../contracts/index.ts";
 import type { RunEvent } from "./runs.ts";
 
@@ -76,8 +77,6 @@ function stageOf(jobName: string): StageName {
   return parsed.success ? parsed.data : "ingest";
 }
 
-const DESCRIBED_AT_ONCE = 100;
-
 export class RunJobs {
   private readonly batch: BatchClient;
   private readonly sageMaker: SageMakerClient;
@@ -93,7 +92,7 @@ export class RunJobs {
       const group = job.kind === "training" ? "/aws/sagemaker/TrainingJobs" : "/aws/sagemaker/TransformJobs";
       return [{ group, stream: `${job.id}/`, isPrefix: true, job }];
     }
-    const [parent] = await this.describe([job.id]);
+    const [parent] = await describeJobs(this.batch, [job.id]);
     if (!parent) return [];
     const children = parent.arrayProperties?.size ?? 0;
     const nodes = parent.nodeProperties?.numNodes ?? 0;
@@ -101,17 +100,8 @@ export class RunJobs {
       children > 0
         ? Array.from({ length: children }, (_, index) => `${job.id}:${index}`)
         : Array.from({ length: nodes }, (_, index) => `${job.id}#${index}`);
-    const details = ids.length > 0 ? await this.describe(ids) : [parent];
+    const details = ids.length > 0 ? await describeJobs(this.batch, ids) : [parent];
     return details.flatMap((detail) => streamsOf(job, detail));
-  }
-
-  private async describe(ids: readonly string[]): Promise<JobDetail[]> {
-    const found: JobDetail[] = [];
-    for (let from = 0; from < ids.length; from += DESCRIBED_AT_ONCE) {
-      const jobs = ids.slice(from, from + DESCRIBED_AT_ONCE);
-      found.push(...((await this.batch.send(new DescribeJobsCommand({ jobs }))).jobs ?? []));
-    }
-    return found;
   }
 
   /**
@@ -122,7 +112,7 @@ export class RunJobs {
    */
   async stop(job: RunJob): Promise<boolean> {
     if (job.kind === "batch") {
-      const [detail] = await this.describe([job.id]);
+      const [detail] = await describeJobs(this.batch, [job.id]);
       if (!detail || detail.status === "SUCCEEDED" || detail.status === "FAILED") return false;
       await this.batch.send(new TerminateJobCommand({ jobId: job.id, reason: "voxelburst cancel" }));
       return true;

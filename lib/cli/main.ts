@@ -99,6 +99,10 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
         .default("local"),
     );
 
+  /** @param there - loads its module when it is asked for: the SDK takes a while */
+  const performOn = (on: "local" | "aws", here: Work, there: Work, command: Command) =>
+    perform(on === "aws" ? (context) => onAws(() => there(context)) : here, command);
+
   add("init <folder>", "pair images with labels; write dataset.json and a commented recipe.yaml")
     .option("--force", "write over a dataset.json that is there")
     .action((folder, options, command) => perform((context) => init(context, folder, options), command));
@@ -117,11 +121,10 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
       [],
     )
     .action((dataset, options, command) =>
-      perform(
-        (context) =>
-          options.on === "aws"
-            ? onAws(async () => (await import("./commands/aws/run.ts")).run(context, dataset, options))
-            : run(context, dataset, options),
+      performOn(
+        options.on,
+        (context) => run(context, dataset, options),
+        async (context) => (await import("./commands/aws/run.ts")).run(context, dataset, options),
         command,
       ),
     );
@@ -132,11 +135,10 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
       perform((context) => predict(context, model, images, options), command),
     );
   onEither(add("watch [run]", "follow a run; default: the latest")).action((wanted, { on }, command) =>
-    perform(
-      (context) =>
-        on === "aws"
-          ? onAws(async () => (await import("./commands/aws/watch.ts")).watch(context, wanted))
-          : watch(context, wanted),
+    performOn(
+      on,
+      (context) => watch(context, wanted),
+      async (context) => (await import("./commands/aws/watch.ts")).watch(context, wanted),
       command,
     ),
   );
@@ -144,38 +146,37 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
     (wanted, _options, command) => perform((context) => resume(context, wanted), command),
   );
   onEither(add("ps", "list the runs")).action(({ on }, command) =>
-    perform(
-      (context) => (on === "aws" ? onAws(async () => (await import("./commands/aws/ps.ts")).ps(context)) : ps(context)),
+    performOn(
+      on,
+      (context) => ps(context),
+      async (context) => (await import("./commands/aws/ps.ts")).ps(context),
       command,
     ),
   );
   onEither(add("logs [run] [stage]", "what the processes of a run have said")).action(
     (wanted, stage, { on }, command) =>
-      perform(
-        (context) =>
-          on === "aws"
-            ? onAws(async () => (await import("./commands/aws/logs.ts")).logs(context, wanted, stage))
-            : logs(context, wanted, stage),
+      performOn(
+        on,
+        (context) => logs(context, wanted, stage),
+        async (context) => (await import("./commands/aws/logs.ts")).logs(context, wanted, stage),
         command,
       ),
   );
   onEither(add("report [run]", "the table of a run and the path of its report; default: the latest"))
     .option("--open", "open the report in a browser")
     .action((wanted, options, command) =>
-      perform(
-        (context) =>
-          options.on === "aws"
-            ? onAws(async () => (await import("./commands/aws/report.ts")).report(context, wanted))
-            : report(context, wanted, options),
+      performOn(
+        options.on,
+        (context) => report(context, wanted, options),
+        async (context) => (await import("./commands/aws/report.ts")).report(context, wanted),
         command,
       ),
     );
   onEither(add("cost [run]", "what a run cost, or would have; default: the latest")).action((wanted, { on }, command) =>
-    perform(
-      (context) =>
-        on === "aws"
-          ? onAws(async () => (await import("./commands/aws/cost.ts")).cost(context, wanted))
-          : cost(context, wanted),
+    performOn(
+      on,
+      (context) => cost(context, wanted),
+      async (context) => (await import("./commands/aws/cost.ts")).cost(context, wanted),
       command,
     ),
   );
@@ -206,22 +207,20 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
     .option("--out <file>", "default: in .voxelburst/bench")
     .action((dataset, options, command) => perform((context) => bench(context, dataset, options), command));
   onEither(add("cancel <run>", "end a run and whatever of it still runs")).action((wanted, { on }, command) =>
-    perform(
-      (context) =>
-        on === "aws"
-          ? onAws(async () => (await import("./commands/aws/cancel.ts")).cancel(context, wanted))
-          : cancel(context, wanted),
+    performOn(
+      on,
+      (context) => cancel(context, wanted),
+      async (context) => (await import("./commands/aws/cancel.ts")).cancel(context, wanted),
       command,
     ),
   );
   onEither(add("doctor", "check whether this machine, or this account, can run the workflow"))
     .option("--config <file>", "of the deployment; default: `voxelburst` in cdk.json")
     .action((options, command) =>
-      perform(
-        (context) =>
-          options.on === "aws"
-            ? onAws(async () => (await import("./commands/aws/doctor.ts")).doctor(context, options))
-            : doctor(context),
+      performOn(
+        options.on,
+        (context) => doctor(context),
+        async (context) => (await import("./commands/aws/doctor.ts")).doctor(context, options),
         command,
       ),
     );

@@ -2,7 +2,6 @@
 import { IgnoreMode, Stack } from "aws-cdk-lib";
 import * as ecr from "aws-cdk-lib/aws-ecr";
 import * as ecrAssets from "aws-cdk-lib/aws-ecr-assets";
-import * as ecs from "aws-cdk-lib/aws-ecs";
 import type * as iam from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
@@ -13,8 +12,6 @@ export interface StageImage {
   readonly imageUri: string;
   /** Who runs the image has to be able to pull from it. */
   readonly repository: ecr.IRepository;
-  /** The same image for job definitions. */
-  readonly ecsImage: ecs.ContainerImage;
 }
 
 /** Lets a role pull the image, as ECS and SageMaker do with theirs. */
@@ -55,12 +52,12 @@ export function containerImage(scope: Construct, id: string): StageImage & { rea
     ...ignored,
   });
   const { imageUri, repository, assetHash } = asset;
-  return { imageUri, repository, assetHash, ecsImage: ecs.ContainerImage.fromDockerImageAsset(asset) };
+  return { imageUri, repository, assetHash };
 }
 
 /** Of another account too: its repository's policy has to let this one pull. */
 function existingImage(scope: Construct, id: string, uri: string): StageImage {
-  const [, account, region, name, version] = /^(\d+)\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+\/([^:@]+)[:@](.+)$/.exec(uri)!;
+  const [, account, region, name] = /^(\d+)\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+\/([^:@]+)[:@](.+)$/.exec(uri)!;
   const repository = ecr.Repository.fromRepositoryAttributes(scope, id, {
     repositoryName: name!,
     repositoryArn: Stack.of(scope).formatArn({
@@ -71,5 +68,5 @@ function existingImage(scope: Construct, id: string, uri: string): StageImage {
       resourceName: name!,
     }),
   });
-  return { imageUri: uri, repository, ecsImage: ecs.ContainerImage.fromEcrRepository(repository, version!) };
+  return { imageUri: uri, repository };
 }

@@ -2,7 +2,6 @@
 import { CfnOutput, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
 import * as codebuild from "aws-cdk-lib/aws-codebuild";
 import * as ecr from "aws-cdk-lib/aws-ecr";
-import * as ecs from "aws-cdk-lib/aws-ecs";
 import * as events from "aws-cdk-lib/aws-events";
 import * as targets from "aws-cdk-lib/aws-events-targets";
 import * as iam from "aws-cdk-lib/aws-iam";
@@ -43,7 +42,6 @@ export class ImagePipeline extends Construct {
     this.image = {
       imageUri: repository.repositoryUriForTag(tag),
       repository,
-      ecsImage: ecs.ContainerImage.fromEcrRepository(repository, tag),
     };
     this.project = this.createProject(repository, context, props.encryptionKey);
     this.buildAfterDeployment();
