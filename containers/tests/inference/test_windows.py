@@ -77,7 +77,7 @@ def test_weights_sum_to_one_at_every_voxel(shape, patch, overlap) -> None:
     for index in range(len(grid)):
         grid.add(total, index, torch.ones(1, *patch))
     # float32 sums over many windows where the overlap is large: half a unit in the last place for each.
-    rounding = len(grid) * np.finfo(np.float32).eps / 2
+    rounding = len(grid) * float(np.finfo(np.float32).eps) / 2
     assert total.numpy() == pytest.approx(np.ones((1, *shape)), abs=1e-6 + rounding)
 
 
