@@ -42,6 +42,16 @@ def test_a_budget_of_seconds_is_not_spent_on_timing() -> None:
     assert 9 <= total <= 13
 
 
+def test_half_of_the_minutes_are_steps_after_a_compilation_that_took_most_of_them() -> None:
+    budget, total, step, elapsed = StepBudget(Budget(minutes=0.6)), None, 0, 0.0
+    while total is None:
+        seconds = 54.0 if step == 0 else 0.006
+        elapsed += seconds
+        total = budget.observe(step, seconds, elapsed)
+        step += 1
+    assert (total - step) * 0.006 == pytest.approx(18, abs=0.01)
+
+
 def test_minutes_that_are_over_before_they_are_known_train_no_further() -> None:
     assert StepBudget(Budget(minutes=0.01)).observe(WARM_UP_STEPS, 5.0, 20.0) == WARM_UP_STEPS + 1
 

@@ -92,6 +92,15 @@ def windows_a_call(site: Site, where: torch.device) -> int:
     return max(1, min(_GPU_WINDOWS_A_CALL, _GPU_VOXELS_A_CALL // voxels, fitting))
 
 
+def filled(windows_ncdhw: torch.Tensor, batch: int) -> torch.Tensor:
+    """A batch of so many windows, with zeros after those given: another shape would be compiled for or, by
+    cuDNN's search for algorithms, measured again."""
+    given = len(windows_ncdhw)
+    if given >= batch:
+        return windows_ncdhw
+    return torch.cat([windows_ncdhw, windows_ncdhw.new_zeros(batch - given, *windows_ncdhw.shape[1:])])
+
+
 def engine_file(folder: Path, entry: EngineFile) -> Path:
     """The file of an engine that has one.
 

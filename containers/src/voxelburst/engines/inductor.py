@@ -13,7 +13,7 @@ from torch import nn
 from .. import host
 from ..contract import EngineFile
 from ..errors import StageError
-from .engine import Engine, Site, device, unavailable, windows_a_call
+from .engine import Engine, Site, device, filled, unavailable, windows_a_call
 from .pytorch import network_of
 
 NAME = "inductor"
@@ -79,10 +79,7 @@ class InductorEngine(Engine):
 
     def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
         given = len(windows_ncdhw)
-        if given < self.batch:
-            filler = windows_ncdhw.new_zeros(self.batch - given, *windows_ncdhw.shape[1:])
-            windows_ncdhw = torch.cat([windows_ncdhw, filler])
-        windows_ncdhw = windows_ncdhw.to(self._dtype)
+        windows_ncdhw = filled(windows_ncdhw, self.batch).to(self._dtype)
         if self.device.type == "cuda":
             windows_ncdhw = windows_ncdhw.contiguous(memory_format=torch.channels_last_3d)
         # no_grad rather than inference_mode: the latter marks what is compiled in it for good.

@@ -10,7 +10,7 @@ from torch import nn
 from .. import host
 from ..contract import EngineFile
 from ..models import WEIGHTS_FILE, build, load_weights
-from .engine import Engine, Site, device, windows_a_call
+from .engine import Engine, Site, device, filled, windows_a_call
 
 NAME = "torch"
 
@@ -58,4 +58,4 @@ class TorchEngine(Engine):
 
     @torch.no_grad()
     def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
-        return self._model(windows_ncdhw)
+        return self._model(filled(windows_ncdhw, self.batch))[: len(windows_ncdhw)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from . import torch_loader
 from .batch import Batch, LoaderOptions
@@ -12,7 +12,7 @@ from .draws import Sampling
 __all__ = ["ARRAY_FILES", "Batch", "Cases", "LoaderOptions", "Sampling", "open_loader"]
 
 
-def open_loader(kind: str) -> Callable[[Cases, Sampling, LoaderOptions], Iterator[Batch]]:
+def open_loader(kind: str) -> Callable[[Cases, Sampling, LoaderOptions], Generator[Batch, None, None]]:
     """``batches(cases, sampling, options)`` of the loader: "torch", "dali" or "triton"."""
     if kind == "torch":
         return torch_loader.batches

@@ -7,7 +7,8 @@ last as DALI has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,19 @@ _NO_MATRIX = np.eye(3, 4, dtype=np.float32)
 _NO_NOISE = np.zeros((1, 1, 1, 1), np.float32)
 
 
-def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[Batch]:
+def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Generator[Batch, None, None]:
     """Batches from a step on, without end: the positions of this rank alone."""
     on_gpu = options.device.type == "cuda"
-    pipeline = _pipeline(cases, sampling, options)
-    pipeline.build()
-    from nvidia.dali.plugin.pytorch.torch_utils import to_torch_tensor
+    # Before DALI has threads, which a forked process would lack.
+    with contextlib.closing(_source(cases, sampling, options)) as source:
+        pipeline = _pipeline(source, sampling, options)
+        pipeline.build()
+        from nvidia.dali.plugin.pytorch.torch_utils import to_torch_tensor
 
-    stream = torch.cuda.current_stream(options.device) if on_gpu else None
-    while True:
-        image, label = (to_torch_tensor(output.as_tensor(), copy=True) for output in pipeline.run(stream))
-        yield Batch(image_ncdhw=image.movedim(-1, 1).contiguous(), label_ndhw=label.squeeze(-1))
+        stream = torch.cuda.current_stream(options.device) if on_gpu else None
+        while True:
+            image, label = (to_torch_tensor(output.as_tensor(), copy=True) for output in pipeline.run(stream))
+            yield Batch(image_ncdhw=image.movedim(-1, 1).contiguous(), label_ndhw=label.squeeze(-1))
 
 
 class _Inputs(Dataset):
@@ -98,8 +101,14 @@ def _views(memory: torch.Tensor, layout: list[list[tuple[Any, ...]]]) -> list[li
     ]
 
 
-def _source(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[tuple[list[NDArray], ...]]:
-    """The inputs of each step's batch, a list of samples' arrays each; prepared by processes beside a GPU."""
+def _source(
+    cases: Cases, sampling: Sampling, options: LoaderOptions
+) -> Generator[tuple[list[NDArray], ...], None, None]:
+    """The inputs of each step's batch, a list of samples' arrays each; prepared by processes beside a GPU.
+
+    They end when it is closed. DALI keeps a pipeline and its source to the end of Python, where each process
+    would be waited for five seconds.
+    """
     samples = DataLoader(
         _Inputs(cases, sampling, options),
         batch_sampler=keys_of(options),
@@ -146,11 +155,9 @@ def _packed(
     )
 
 
-def _pipeline(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Any:
+def _pipeline(source: Iterator[Any], sampling: Sampling, options: LoaderOptions) -> Any:
     fn, types, pipeline_def = dali.modules().fn, dali.modules().types, dali.modules().pipeline_def
     on_gpu = options.device.type == "cuda"
-    # Before DALI has threads, which a forked process would lack.
-    source = _source(cases, sampling, options)
     inputs = [
         ("DHWC", types.FLOAT),
         ("DHWC", types.INT8),

@@ -6,7 +6,7 @@ Axes: n sample, c channel, d h w space.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .cases import Cases, Region, noise
 from .draws import ChannelDraw, Draw, Sampling
 
 
-def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[Batch]:
+def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Generator[Batch, None, None]:
     """Batches from a step on, without end: the positions of this rank alone."""
     loader = DataLoader(
         _Samples(cases, sampling, options),

@@ -13,7 +13,7 @@ same distribution. Axes: n sample, c channel, d h w space.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -35,7 +35,7 @@ RESIDENT_SHARE = 1 / 3
 _SLOTS = 3
 
 
-def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Iterator[Batch]:
+def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Generator[Batch, None, None]:
     """Batches from a step on, without end: the positions of this rank alone.
 
     A batch's tensors are the same memory each time. It is valid until the next one is asked for, on the

@@ -5,11 +5,12 @@ Axes: n sample, c channel, k class, d h w space.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         )
     positions = range(me.rank * sampling.batch // me.ranks, (me.rank + 1) * sampling.batch // me.ranks)
 
-    def batches(of: Cases, loader: str, step: int, which: range, *, augment: bool) -> Iterator[Batch]:
+    def batches(
+        of: Cases, loader: str, step: int, which: range, *, augment: bool
+    ) -> Generator[Batch, None, None]:
         options = LoaderOptions(
             first_step=step,
             positions=which,
@@ -177,11 +180,12 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     take = TrainingStep(network, optimizer, scaler, strategy, loss, device, ranks=me.ranks)
     progress = stage.progress(budget.total or budget.guess(0, 1.0), "steps")
     progress.update(first_step, f"resumed from step {first_step}" if first_step else None, skipped=True)
-    source = batches(train_cases, strategy.loader, first_step, positions, augment=True)
     step, last_save = first_step, time.monotonic()
     network.train()
     busy = GpuBusy(device)
-    with busy:
+    # Closed with the loop: a loader may have processes.
+    source = batches(train_cases, strategy.loader, first_step, positions, augment=True)
+    with busy, contextlib.closing(source):
         clock.start()
         while budget.total is None or step < budget.total:
             take(next(source), schedule.at(step, budget.total))

@@ -12,13 +12,15 @@ TIMED_SHARE = 0.05  # of the minutes, at least these seconds: a few steps on a s
 TIMED_SECONDS = 5.0
 LATEST_SHARE = 0.2  # a budget of seconds must not be spent on timing alone
 RESERVE_SECONDS = 3.0  # checkpoints and the model folder
+LEAST_SHARE = 0.5  # compiling for a GPU takes a minute: what is left of fewer minutes would train nothing
 
 
 class StepBudget:
     """How many steps to train for.
 
     With minutes, the number is known after some timed steps: until then `total` is None. `resume` takes it
-    from a checkpoint, so that it is decided once.
+    from a checkpoint, so that it is decided once. The minutes hold the start too, but half of them are steps
+    however long that took.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -44,7 +46,7 @@ class StepBudget:
         enough = self._timed_steps >= TIMED_STEPS and self._timed_seconds >= wanted
         if not enough and elapsed < LATEST_SHARE * self._budget_seconds:
             return None
-        left = self._budget_seconds - elapsed - RESERVE_SECONDS
+        left = max(self._budget_seconds - elapsed - RESERVE_SECONDS, LEAST_SHARE * self._budget_seconds)
         more = left / (self._timed_seconds / self._timed_steps) - pauses
         return step + 1 + max(0, math.floor(more))
 
