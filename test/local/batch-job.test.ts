@@ -315,6 +315,32 @@ describe("stopping", () => {
     expect(statSync(file).size).toBe(size);
   });
 
+  test("an execution that is stopped ends every child of an array", async () => {
+    const f = fixture();
+    const note = path.join(f.folder, "started");
+    const request = job("array", ["start", note, "60"], { ArrayProperties: { Size: 2 } });
+    const work = failureOf(submitJob(request, f.bindings));
+    while (!existsSync(note) || linesOf(note).length < 2) await wait(20);
+    const stoppedAt = Date.now();
+    request.abort("stopped");
+    expect((await work).cause.ArrayProperties.StatusSummary).toMatchObject({ FAILED: 2, SUCCEEDED: 0 });
+    expect(Date.now() - stoppedAt).toBeLessThan(20_000);
+    expect(processesOf(f.run.folder)).toEqual([]);
+  });
+
+  test("the ledger's stop ends what a timed-out state left running of an array", async () => {
+    const f = fixture();
+    const note = path.join(f.folder, "started");
+    const request = job("infer-x-k0-r0-d0", ["start", note, "60"], { ArrayProperties: { Size: 2 } });
+    const work = failureOf(submitJob(request, f.bindings));
+    while (!existsSync(note) || linesOf(note).length < 2) await wait(20);
+    request.abort("state-timeout");
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(true);
+    f.bindings.running.stop("infer-x-k0-*");
+    expect((await work).cause.ArrayProperties.StatusSummary).toMatchObject({ FAILED: 2 });
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(false);
+  });
+
   test("a state that times out leaves its job running, as on AWS", async () => {
     const f = fixture();
     const request = job("on", ["sleep", "0.5"]);

@@ -3,6 +3,7 @@
     note FILE           appends a line with what a stage can see to FILE
     exit CODE           ends with the code
     sleep SECONDS       waits
+    start FILE SECONDS  appends an empty object to FILE and waits
     fail-once FILE CODE ends with the code when FILE is not there yet, and makes it
     hang-once FILE      makes FILE and waits when it is not there yet, else ends well
     progress            prints a progress event, an error document and a line of other text
@@ -101,6 +102,10 @@ def main() -> int:
         return int(rest[0])
     elif what == "sleep":
         time.sleep(float(rest[0]))
+    elif what == "start":
+        with open(rest[0], "a") as f:
+            f.write("{}\n")
+        time.sleep(float(rest[1]))
     elif what == "fail-once":
         if not os.path.exists(rest[0]):
             open(rest[0], "w").close()
