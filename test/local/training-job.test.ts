@@ -101,7 +101,7 @@ describe("a training job", () => {
 
   test("that passes its time limit writes its checkpoint first, in the time that SageMaker gives it", async () => {
     const f = fixture();
-    const request = training(f, "train-1", "checkpoint", { StoppingCondition: { MaxRuntimeInSeconds: 2 } });
+    const request = training(f, "train-1", "checkpoint", { StoppingCondition: { MaxRuntimeInSeconds: 4 } });
     const failure = await failureOf(createTrainingJob(request, f.bindings));
     expect(failure.cause).toMatchObject({ TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded" });
     const kept = path.join(f.home.artefacts, "train", "hash", "checkpoints", "step");
