@@ -99,7 +99,9 @@ describe("a training job", () => {
     expect(failure.cause).toMatchObject({ TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded" });
   });
 
-  test("that passes its time limit writes its checkpoint first, in the time that SageMaker gives it", async () => {
+  test("that passes its time limit writes its checkpoint first, in the time that SageMaker gives it", {
+    retry: 3,
+  }, async () => {
     const f = fixture();
     const request = training(f, "train-1", "checkpoint", { StoppingCondition: { MaxRuntimeInSeconds: 4 } });
     const failure = await failureOf(createTrainingJob(request, f.bindings));
