@@ -7,35 +7,48 @@ export const CALIBRATION = {
   /** Share of a machine's or a GPU's memory that a stage may plan to take: the rest is the system's and the cache's. */
   usableShareOfMemory: 0.9,
 
-  // Memory of train. CPU: largest resident set of UNet3d's forward and backward pass (MONAI 1.6.1, torch 2.11, AVX2):
-  // 40x56x40 at width 16 and batch 7, and 96^3 at width 16 and batch 1, took 13.2 and 14.1 bytes an element over a
-  // process of 0.8 GiB with torch loaded.
-  trainBaseGiB: 1.2,
+  // Memory of the stages on a processor: largest resident sets by the stages' own peakMemoryMiB, November 2026, two
+  // cores with AVX2, torch 2.11, ONNX Runtime 1.32. Of 512x512x400 voxels: docs/benchmarks/large-volumes.md. Of
+  // 256x256x128 (phantoms of the same seed, width 16, batch 1) and of Task04: test/lambdas/plan/memory.test.ts, which
+  // holds what is said to what all three took.
+  //
+  // train: UNet3d's forward and backward pass, of 40x56x40 at width 16 and batch 7 and of 96^3 at width 16 and batch 1,
+  // took 13.2 and 14.1 bytes an element; the process without them 1.2 GiB.
+  trainBaseGiB: 1.25,
   /** Bytes of host memory an element of nnU-Net's proxy. */
   trainBytesPerElement: { fp32: 14, bf16: 8, fp16: 8 } satisfies Record<Plan["precision"], number>,
+  /** Of all cases of a training: float32 images and int8 labels, read or mapped (loaders/cases.py). Pages of a mapped
+   * file count as resident, though the system takes them back when it needs them. */
+  arrayBytesPerVoxel: { image: 4, label: 1 },
   /** GPU: nnU-Net's scale is for mixed precision; fp32 keeps twice the bytes of most of it. */
   fp32OverMixedMemory: 1.8,
   gpuContextGiB: 1,
 
-  // Memory of the other stages: a process with its libraries, and what it keeps of the largest case. Ingest and
-  // preprocess: 256x256x128 int16 against Task04's cases, 114 against 82 MiB and 853 against 610 MiB (1,144 where it
-  // is resampled).
+  // A process with its libraries, and what it keeps of the largest case: 82 to 87 MiB of Task04; of 512x512x400 4.2 bytes
+  // a voxel of integers and 6.6 of floats, of 256x256x128 4.5 and 7.2.
   ingestBaseGiB: 0.1,
-  ingestBytesPerVoxel: 6,
+  ingestBytesPerVoxel: { integer: 5, float: 7 },
+  // 558 to 610 MiB of Task04. Not resampled, 9 (256x256x128) to 14 bytes a voxel. Resampled, 512x512x400 to 425x551x551
+  // and 256x256x128 to 136x276x276 took 2,712 and 407 MiB over Task04's: 20.4 bytes a voxel of the larger grid and
+  // 0.2 GiB, which the allocator keeps of blocks below its threshold for returning them; of small cases that is less.
   preprocessBaseGiB: 0.6,
-  preprocessBytesPerVoxel: 30,
-  preprocessBytesPerResampledVoxel: 65,
-  // infer and compile with ONNX Runtime at width 16: Task04 took 814 and 1,057 MiB; 256x256x128 in windows of
-  // 96x160x160 took 2,519 and 3,726 MiB.
+  preparedBytesPerVoxel: 16,
+  resampledBytesPerVoxel: 22,
+  resampledOverhead: { bytesPerVoxel: 43, mostGiB: 0.2 },
+  // With ONNX Runtime at width 16. infer: 744 to 814 MiB of Task04; it prepares a case as preprocess does, and then has
+  // its array, its logits in float32 and their resampling, less than preparing took with three classes.
   inferBaseGiB: 0.75,
-  compileBaseGiB: 0.95,
-  /** A voxel of the resampled case and class: logits, their sum and their resampling. */
-  inferBytesPerVoxelAndClass: 12,
-  /** Bytes an element of the proxy of a window; compile has the engine and torch side by side. */
+  inferBytesPerVoxel: { perClass: 4, image: 8 },
+  /** Bytes an element of the proxy of a window: 256x256x128 in windows of 96x160x160 took 2,519 MiB. */
   inferBytesPerElement: 6,
-  compileBytesPerElement: 11,
-  planMemoryGiB: 0.2,
-  reportMemoryGiB: 0.3,
+  // compile: 1,053 MiB of Task04, 3,726 with windows of 96x160x160: the engine and torch side by side. It reads the
+  // labels of a case whole, and maps its image: 256 MiB of 425x551x551.
+  compileBaseGiB: 1,
+  compileBytesPerElement: 12,
+  compileBytesPerVoxel: 3,
+  // In the command's own process: 132 MiB at its end with three cases, 148 after the plan of 208.
+  planMemoryGiB: 0.18,
+  reportMemoryGiB: 0.18,
 
   // Start of a process until its first case or step: interpreter, torch, DALI, MONAI; two at once on two cores.
   ingestStartSeconds: 1.5,

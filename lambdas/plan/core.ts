@@ -19,14 +19,13 @@ import {
   under,
 } from "../../lib/contracts/index.ts";
 import { product } from "./arithmetic.ts";
-import { CALIBRATION } from "./calibration.ts";
 import { type Choices, choose, gpusOf, type Refusal } from "./choices.ts";
 import { designOf } from "./design.ts";
 import { writeDocuments } from "./documents.ts";
 import { type EstimateInput, estimateOf, trainingSeconds } from "./estimate.ts";
 import { chooseFolds } from "./folds.ts";
 import { type PlanInputs, readInputs } from "./inputs.ts";
-import { preprocessMemoryGiB, volumeMemoryGiB } from "./memory.ts";
+import { inferMemoryGiB, preprocessMemoryGiB } from "./memory.ts";
 import { clusterOf, jobSeconds, noRung, writeTransformLines } from "./rungs.ts";
 import { shardsFor, trainConcurrency } from "./shards.ts";
 import { type EngineWork, workOf } from "./work.ts";
@@ -156,9 +155,9 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
 function sizesOf(inputs: PlanInputs, preprocessCases: number, machine: Machine) {
   const voxels = (record: CaseRecord) => product(record.shapeZyx) * record.images.length;
   const largest = Math.max(...[...inputs.training, ...inputs.test].map((item) => voxels(item.record)));
-  const classes = inputs.dataset.labels.length;
-  const preprocessGiB = preprocessMemoryGiB(largest, true);
-  const inferGiB = volumeMemoryGiB(CALIBRATION.inferBaseGiB, CALIBRATION.inferBytesPerVoxelAndClass * classes, largest);
+  const size = { voxels: largest, resampled: true };
+  const preprocessGiB = preprocessMemoryGiB(size);
+  const inferGiB = inferMemoryGiB(size, inputs.dataset.labels.length, 0);
   return {
     preprocessShards: shardsFor("preprocess", preprocessCases, preprocessGiB, machine),
     inferShards: (engine: EngineWork) => shardsFor("infer", engine.inferCases.length, inferGiB, machine),

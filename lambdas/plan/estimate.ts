@@ -15,7 +15,15 @@ import { CALIBRATION } from "./calibration.ts";
 import { precisionOfStrategy } from "./choices.ts";
 import { croppedShape } from "./fingerprint.ts";
 import { resampledShape } from "./geometry.ts";
-import { preprocessMemoryGiB, trainingMemoryGiB, volumeMemoryGiB } from "./memory.ts";
+import {
+  arraysGiB,
+  compileMemoryGiB,
+  inferMemoryGiB,
+  ingestMemoryGiB,
+  type PreparedSize,
+  preprocessMemoryGiB,
+  trainingMemoryGiB,
+} from "./memory.ts";
 import { featureMapElements, forwardOperations } from "./topology.ts";
 import type { EngineWork, TrainingWork, Work } from "./work.ts";
 
@@ -100,7 +108,8 @@ function ingest({ records, ingestSeconds, machine }: EstimateInput): StageCost {
   const work = megavoxels.reduce((sum, mv) => sum + C.ingestSecondsPerCase + C.ingestSecondsPerMegavoxel * mv, 0);
   const seconds = ingestSeconds ?? provision(machine) + C.ingestStartSeconds + work / Math.max(1, machine.cpus);
   // On processors, of which an instance of the named type has plenty: on AWS it costs cents.
-  return cost("ingest", seconds, 0, volumeMemoryGiB(C.ingestBaseGiB, C.ingestBytesPerVoxel, largest(all)), machine);
+  const memory = all.map((record) => ingestMemoryGiB(product(record.shapeZyx) * record.images.length, record.dtype));
+  return cost("ingest", seconds, 0, Math.max(0, ...memory), machine);
 }
 
 function preprocess({ work, records, preprocessShards, plan, machine }: EstimateInput): StageCost {
@@ -116,37 +125,43 @@ function preprocess({ work, records, preprocessShards, plan, machine }: Estimate
     const resampled = isResampled(record, plan);
     seconds += C.preprocessSecondsPerCase + (share * C.preprocessSecondsPerMegavoxel * (read + made)) / 1e6;
     if (resampled) seconds += (share * C.preprocessSecondsPerResampledMegavoxel * made) / 1e6;
-    memoryGiB = Math.max(memoryGiB, preprocessMemoryGiB(Math.max(read, made), resampled));
+    memoryGiB = Math.max(memoryGiB, preprocessMemoryGiB(preparedSize(record, plan)));
   }
   return arrayCost("preprocess", C.preprocessStartSeconds, seconds, preprocessShards, memoryGiB, machine);
 }
 
 function train(input: EstimateInput): StageCost {
-  const { work, plan, machine, trainConcurrency } = input;
+  const { work, plan, records, machine, trainConcurrency } = input;
   const open = work.trainings.filter((training) => !training.trained);
   const elements = elementsOf(plan);
-  const memory = Math.max(
-    0,
-    ...open.map((training) =>
+  const memory = open.map((training) => {
+    const own =
       machine.gpus > 0
         ? C.trainBaseGiB * 2
-        : trainingMemoryGiB(elements, plan.batch, precisionOfStrategy(training.strategy, plan.precision), machine),
-    ),
-  );
+        : trainingMemoryGiB(elements, plan.batch, precisionOfStrategy(training.strategy, plan.precision), machine);
+    const arrays = training.cases.map(({ caseId }) => {
+      const record = records.get(caseId)!;
+      return { voxels: product(arrayShape(record, plan)), channels: record.images.length };
+    });
+    // Larger arrays are mapped, and never more of them is resident than there is room for.
+    return Math.min(own + arraysGiB(arrays), Math.max(own, machine.memoryGiB));
+  });
   const each = open.map((training) => provision(machine) + trainingSeconds(input, training));
   const seconds = each.reduce((sum, one) => sum + one, 0) / Math.max(1, Math.min(trainConcurrency, each.length));
   // A training job holds a whole instance.
-  return cost("train", seconds, sumOf(each), memory, machine);
+  return cost("train", seconds, sumOf(each), Math.max(0, ...memory), machine);
 }
 
 function compile(input: EstimateInput): StageCost {
   const { work, plan, machine, records } = input;
   const device = kindOf(machine);
   let seconds = 0;
+  let largest = 0;
   for (const training of work.trainings)
     for (const engine of training.engines.filter((candidate) => !candidate.compiled)) {
       const blocks = training.fold.validation.slice(0, C.parityCases).map((id) => {
         const shape = arrayShape(records.get(id)!, plan);
+        largest = Math.max(largest, product(shape));
         return shape.map((edge, axis) => Math.min(edge, Math.floor(plan.patch[axis]! * C.parityBlockPatches)));
       });
       const windows = Math.min(C.parityWindows, sumOf(blocks.map((block) => windowsOf(block, plan))));
@@ -154,7 +169,7 @@ function compile(input: EstimateInput): StageCost {
         windows * (windowSeconds(plan, machine, engine.engine, false) + windowSeconds(plan, machine, "torch", false));
       seconds += provision(machine) + C.compileStartSeconds + C.buildSeconds[device][engine.engine] + parity;
     }
-  const memory = volumeMemoryGiB(C.compileBaseGiB, C.compileBytesPerElement, elementsOf(plan));
+  const memory = compileMemoryGiB(elementsOf(plan), largest);
   return cost("compile", seconds, seconds / gpusOfInstance(machine), seconds > 0 ? memory : 0, machine);
 }
 
@@ -235,6 +250,11 @@ function arrayShape(record: CaseRecord, plan: Pick<Plan, "spacingMmZyx" | "trans
   return transposed(resampledShape(croppedShape(record), record.spacingMmZyx, plan.spacingMmZyx), plan.transpose);
 }
 
+function preparedSize(record: CaseRecord, plan: Pick<Plan, "spacingMmZyx" | "transpose">): PreparedSize {
+  const voxels = Math.max(product(record.shapeZyx), product(arrayShape(record, plan))) * record.images.length;
+  return { voxels, resampled: isResampled(record, plan) };
+}
+
 /** Windows of a volume: ceil((size - patch) / step) + 1 an axis, after padding to the patch (recipe.md 5). */
 export function windowsOf(shape: readonly number[], { patch, infer }: Pick<Plan, "patch" | "infer">): number {
   return product(
@@ -258,18 +278,15 @@ function windowSeconds(
 
 function inferMemory({ plan, records, work }: EstimateInput): number {
   const ids = new Set(work.trainings.flatMap((t) => t.engines.flatMap((e) => e.inferCases.map((item) => item.caseId))));
-  const voxels = [...ids].map((id) =>
-    Math.max(product(arrayShape(records.get(id)!, plan)), product(records.get(id)!.shapeZyx)),
+  const elements = elementsOf(plan);
+  const memory = [...ids].map((id) =>
+    inferMemoryGiB(preparedSize(records.get(id)!, plan), plan.network.outputClasses, elements),
   );
-  const bytes = C.inferBytesPerVoxelAndClass * plan.network.outputClasses;
-  const window = volumeMemoryGiB(0, C.inferBytesPerElement, elementsOf(plan));
-  return volumeMemoryGiB(C.inferBaseGiB, bytes, Math.max(...voxels)) + window;
+  return Math.max(0, ...memory);
 }
 
 const elementsOf = ({ patch, network }: Pick<Plan, "patch" | "network">) =>
   featureMapElements(patch, network, network.outputClasses, network.model);
-const largest = (records: readonly CaseRecord[]) =>
-  Math.max(0, ...records.map((record) => product(record.shapeZyx) * record.images.length));
 const kindOf = (machine: Machine) => (machine.gpus > 0 ? "gpu" : "cpu");
 const convGflops = (machine: Machine) =>
   machine.convGflops ?? (machine.gpus > 0 ? C.defaultConvGflops.gpu : C.defaultConvGflops.perCpu * machine.cpus);

@@ -34,10 +34,45 @@ export function trainingMemoryGiB(
 export const volumeMemoryGiB = (baseGiB: number, bytesPerVoxel: number, voxels: number): number =>
   baseGiB + (bytesPerVoxel * voxels) / GIB;
 
-/** @param voxels - of the case's image or of its array, whichever is larger, over all channels */
-export const preprocessMemoryGiB = (voxels: number, resampled: boolean): number =>
+/** @param dtype - numpy's name of how the voxels are stored: floats are kept as such */
+export const ingestMemoryGiB = (voxels: number, dtype: string): number =>
   volumeMemoryGiB(
-    CALIBRATION.preprocessBaseGiB,
-    resampled ? CALIBRATION.preprocessBytesPerResampledVoxel : CALIBRATION.preprocessBytesPerVoxel,
+    CALIBRATION.ingestBaseGiB,
+    CALIBRATION.ingestBytesPerVoxel[dtype.startsWith("float") ? "float" : "integer"],
     voxels,
   );
+
+/** Of all arrays of a training's cases, of so many voxels and channels each. */
+export const arraysGiB = (cases: readonly { voxels: number; channels: number }[]): number => {
+  const { image, label } = CALIBRATION.arrayBytesPerVoxel;
+  return cases.reduce((sum, { voxels, channels }) => sum + voxels * (channels * image + label), 0) / GIB;
+};
+
+/** A case as it is prepared, by preprocess and by infer. */
+export interface PreparedSize {
+  /** Of the image or of its array, whichever is larger, over all channels. */
+  voxels: number;
+  resampled: boolean;
+}
+
+export const preprocessMemoryGiB = (size: PreparedSize): number => CALIBRATION.preprocessBaseGiB + preparingGiB(size);
+
+/** @param elements - nnU-Net's proxy of one window */
+export const inferMemoryGiB = (size: PreparedSize, classes: number, elements: number): number => {
+  const { perClass, image } = CALIBRATION.inferBytesPerVoxel;
+  const predicting = volumeMemoryGiB(0, perClass * classes + image, size.voxels);
+  const window = volumeMemoryGiB(0, CALIBRATION.inferBytesPerElement, elements);
+  return CALIBRATION.inferBaseGiB + Math.max(preparingGiB(size), predicting) + window;
+};
+
+/** @param voxels - of the largest array that the parity is measured on */
+export const compileMemoryGiB = (elements: number, voxels: number): number =>
+  volumeMemoryGiB(CALIBRATION.compileBaseGiB, CALIBRATION.compileBytesPerElement, elements) +
+  volumeMemoryGiB(0, CALIBRATION.compileBytesPerVoxel, voxels);
+
+function preparingGiB({ voxels, resampled }: PreparedSize): number {
+  if (!resampled) return volumeMemoryGiB(0, CALIBRATION.preparedBytesPerVoxel, voxels);
+  const { bytesPerVoxel, mostGiB } = CALIBRATION.resampledOverhead;
+  const overhead = Math.min(mostGiB, volumeMemoryGiB(0, bytesPerVoxel, voxels));
+  return volumeMemoryGiB(overhead, CALIBRATION.resampledBytesPerVoxel, voxels);
+}

@@ -223,9 +223,11 @@ async function runChildren(
       if (!again) return { Status: "FAILED", StatusReason: attempt.StatusReason, Attempts: attempts };
     }
   };
+  // Awaited here: what `using` holds is let go of when this function returns, and the children must be within reach of
+  // `stop` for as long as they work.
   return size === undefined
     ? [await runOne(undefined)]
-    : settleAll(
+    : await settleAll(
         Array.from({ length: size }, (_, index) => index),
         atOnce,
         runOne,

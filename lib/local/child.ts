@@ -8,7 +8,7 @@ import { diskError } from "./disk-error.ts";
 
 const launcher = fileURLToPath(new URL("launcher.py", import.meta.url));
 
-/** What a stopped stage gets to write its checkpoint: Batch's and SageMaker's own grace is 30 and 120 s. */
+/** What a cancelled stage gets to write its checkpoint: Batch's and SageMaker's own grace is 30 and 120 s. */
 const GRACE_MS = 20_000;
 /** setTimeout counts in a signed 32-bit integer and fires at once above it. */
 const LONGEST_TIMER_MS = 2_147_483_647;
@@ -22,7 +22,7 @@ export interface ChildSpec {
   logFile: string;
   /** Ended after so many seconds. */
   timeoutSeconds?: number;
-  /** What it gets to end by itself then. @default 0, as in Batch */
+  /** From SIGTERM to its end then, for a checkpoint. @default 0: it is killed at once */
   timeoutGraceMs?: number;
   signal: AbortSignal;
   /** Killed at its first sign of work, as the host of a reclaimed spot instance is. */
@@ -110,22 +110,18 @@ export function runChild(spec: ChildSpec): Promise<ChildEnd> {
 
   return new Promise((resolve, reject) => {
     const timers: NodeJS.Timeout[] = [];
+    // The first that tells it to stop is what ended it; another can only bring the kill forward.
     const end = (why: "timeout" | "cancel", graceMs: number) => {
-      endedBy = why;
-      if (graceMs > 0) child.kill("SIGTERM");
+      if (endedBy === "itself") {
+        endedBy = why;
+        if (graceMs > 0) child.kill("SIGTERM");
+      }
       timers.push(setTimeout(() => child.kill("SIGUSR1"), graceMs));
     };
     const cancel = () => end("cancel", GRACE_MS);
+    const timeout = () => end("timeout", spec.timeoutGraceMs ?? 0);
     if (spec.timeoutSeconds !== undefined)
-      timers.push(
-        setTimeout(
-          () => {
-            endedBy = "timeout";
-            child.kill("SIGUSR1");
-          },
-          Math.min(spec.timeoutSeconds * 1000, LONGEST_TIMER_MS),
-        ),
-      );
+      timers.push(setTimeout(timeout, Math.min(spec.timeoutSeconds * 1000, LONGEST_TIMER_MS)));
     if (spec.signal.aborted) cancel();
     else spec.signal.addEventListener("abort", cancel, { once: true });
 

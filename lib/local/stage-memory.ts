@@ -1,6 +1,7 @@
 // What ingest takes, from the manifest alone: it runs before anything knows the volumes' shapes. The figures of a case
 // are plan's, which estimates every other stage.
 import { CALIBRATION } from "../../lambdas/plan/calibration.ts";
+import { ingestMemoryGiB } from "../../lambdas/plan/memory.ts";
 import type { IngestCase, Machine } from "../contracts/index.ts";
 
 /**
@@ -14,9 +15,9 @@ const imageVoxels = (one: IngestCase): number =>
 
 /** MiB of the child with the largest case: children run side by side only as far as memory lasts. */
 export function ingestMemoryMiB(cases: readonly IngestCase[]): number {
-  const { ingestBaseGiB, ingestBytesPerVoxel } = CALIBRATION;
   const largest = Math.max(0, ...cases.map(imageVoxels));
-  return Math.ceil(ingestBaseGiB * 1024 + (largest * ingestBytesPerVoxel) / 2 ** 20);
+  // A file does not say here whether it holds floats, which take more.
+  return Math.ceil(ingestMemoryGiB(largest, "float32") * 1024);
 }
 
 /** Seconds that ingest will take on this machine. */

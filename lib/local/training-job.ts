@@ -171,7 +171,9 @@ function outcomeOf(end: ChildEnd, base: string, host: JobHost): Outcome {
     TrainingEndTime: end.stoppedAt.getTime(),
     TrainingTimeInSeconds: Math.round((end.stoppedAt.getTime() - end.startedAt.getTime()) / 1000),
   };
-  if (end.exitCode === 0 && end.endedBy !== "cancel")
+  // What was told to stop may end well, and has not done its work.
+  const wasStopped = end.endedBy === "cancel" || end.endedBy === "timeout";
+  if (end.exitCode === 0 && !wasStopped)
     return { TrainingJobStatus: "Completed", SecondaryStatus: "Completed", ...times };
   if (end.endedBy === "timeout")
     return { TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded", ...times };

@@ -134,10 +134,15 @@ export class StageJob extends Construct {
           image: image.imageUri,
           user: CONTAINER_USER,
           stopTimeout: STOP_SECONDS,
-          // ECS sets no region on EC2, and without one S3's global endpoint is asked, which the gateway does not reach.
-          environment: Object.entries({ AWS_DEFAULT_REGION: region, TMPDIR: SCRATCH, ...environment }).map(
-            ([name, value]) => ({ name, value }),
-          ),
+          environment: Object.entries({
+            // ECS sets no region on EC2, and without one S3's global endpoint is asked, which the gateway does not reach.
+            AWS_DEFAULT_REGION: region,
+            TMPDIR: SCRATCH,
+            // vCPUs are shares of the processors' time: a container sees every core of its instance, and the eight
+            // children of one would each start threads for all of them. (A SageMaker job has its instance to itself.)
+            OMP_NUM_THREADS: String(size.vcpus),
+            ...environment,
+          }).map(([name, value]) => ({ name, value })),
           ...(this.props.secrets
             ? {
                 secrets: Object.entries(this.props.secrets).map(([name, { secretArn }]) => ({

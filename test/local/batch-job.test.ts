@@ -4,7 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { StatesError } from "../../lib/local/asl/errors.ts";
 import { listJobs, submitJob } from "../../lib/local/batch-job.ts";
-import { runChild } from "../../lib/local/child.ts";
+import { type ChildSpec, runChild } from "../../lib/local/child.ts";
 import { Faults } from "../../lib/local/faults.ts";
 import { processesOf } from "../../lib/local/processes.ts";
 import { call, fixture, job, linesOf, TWO_CORES } from "./fixture.ts";
@@ -76,23 +76,45 @@ describe("a plain job", () => {
     expect(failure.cause.Attempts).toHaveLength(1);
   });
 
-  test("that takes longer than an attempt may is killed, with Batch's reason", async () => {
-    const f = fixture();
-    const request = job("slow", ["sleep", "30"]);
-    const began = Date.now();
-    // Batch's least is 60 s, too long for a test: the limit is put in below that check.
-    const end = await runChild({
+  /** A process that has not begun by its limit knows no SIGTERM yet: on a busy machine that may take seconds. */
+  const BUSY = { retry: 3 };
+  // Batch's least is 60 s, too long for a test: the limit is put in below that check.
+  const runLimited = (f: ReturnType<typeof fixture>, args: string[], limits: Partial<ChildSpec>) =>
+    runChild({
       python: f.bindings.python,
-      args: [...f.bindings.entry, "sleep", "30"],
+      args: [...f.bindings.entry, ...args],
       cwd: f.folder,
       env: f.bindings.environment(1, [], {}),
       logFile: f.run.logFile("slow"),
-      timeoutSeconds: 0.3,
-      signal: request.signal,
+      signal: new AbortController().signal,
       onProgress: () => undefined,
+      ...limits,
     });
+
+  test("that takes longer than an attempt may is killed, with Batch's reason", async () => {
+    const began = Date.now();
+    const end = await runLimited(fixture(), ["sleep", "30"], { timeoutSeconds: 0.3 });
     expect(end).toMatchObject({ endedBy: "timeout", exitCode: 137 });
     expect(Date.now() - began).toBeLessThan(5000);
+  });
+
+  test("that does not end in the grace after its time limit is killed", BUSY, async () => {
+    const began = Date.now();
+    const end = await runLimited(fixture(), ["stubborn", "30"], { timeoutSeconds: 3, timeoutGraceMs: 500 });
+    expect(end).toMatchObject({ endedBy: "timeout", exitCode: 137 });
+    expect(Date.now() - began).toBeGreaterThanOrEqual(3500);
+    expect(Date.now() - began).toBeLessThan(15_000);
+  });
+
+  test("that is cancelled in that grace has still ended by its time limit", BUSY, async () => {
+    const cancel = new AbortController();
+    const work = runLimited(fixture(), ["stubborn", "30"], {
+      timeoutSeconds: 3,
+      timeoutGraceMs: 2000,
+      signal: cancel.signal,
+    });
+    setTimeout(() => cancel.abort(), 3500);
+    expect(await work).toMatchObject({ endedBy: "timeout", exitCode: 137 });
   });
 
   test("hands its progress and its error document on, and keeps everything in its log", async () => {
@@ -313,6 +335,32 @@ describe("stopping", () => {
     const size = statSync(file).size;
     await wait(150);
     expect(statSync(file).size).toBe(size);
+  });
+
+  test("an execution that is stopped ends every child of an array", async () => {
+    const f = fixture();
+    const note = path.join(f.folder, "started");
+    const request = job("array", ["start", note, "60"], { ArrayProperties: { Size: 2 } });
+    const work = failureOf(submitJob(request, f.bindings));
+    while (!existsSync(note) || linesOf(note).length < 2) await wait(20);
+    const stoppedAt = Date.now();
+    request.abort("stopped");
+    expect((await work).cause.ArrayProperties.StatusSummary).toMatchObject({ FAILED: 2, SUCCEEDED: 0 });
+    expect(Date.now() - stoppedAt).toBeLessThan(20_000);
+    expect(processesOf(f.run.folder)).toEqual([]);
+  });
+
+  test("the ledger's stop ends what a timed-out state left running of an array", async () => {
+    const f = fixture();
+    const note = path.join(f.folder, "started");
+    const request = job("infer-x-k0-r0-d0", ["start", note, "60"], { ArrayProperties: { Size: 2 } });
+    const work = failureOf(submitJob(request, f.bindings));
+    while (!existsSync(note) || linesOf(note).length < 2) await wait(20);
+    request.abort("state-timeout");
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(true);
+    f.bindings.running.stop("infer-x-k0-*");
+    expect((await work).cause.ArrayProperties.StatusSummary).toMatchObject({ FAILED: 2 });
+    expect(f.bindings.running.isAlive("infer-x-k0-*")).toBe(false);
   });
 
   test("a state that times out leaves its job running, as on AWS", async () => {

@@ -3,6 +3,8 @@
     note FILE           appends a line with what a stage can see to FILE
     exit CODE           ends with the code
     sleep SECONDS       waits
+    stubborn SECONDS    waits, whatever SIGTERM says
+    start FILE SECONDS  appends an empty object to FILE and waits
     fail-once FILE CODE ends with the code when FILE is not there yet, and makes it
     hang-once FILE      makes FILE and waits when it is not there yet, else ends well
     progress            prints a progress event, an error document and a line of other text
@@ -15,8 +17,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -51,6 +55,13 @@ def train() -> int:
         return 1
     if does == "hang":
         time.sleep(60)
+    if does == "checkpoint":
+        # Ends as if nothing had happened: that it was told to stop is for the service to say.
+        stopped = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        if stopped.wait(60):
+            time.sleep(0.3)  # a checkpoint takes its time
+            checkpoint.write_text(before + "x, stopped")
     if does == "work":
         event = {"type": "progress", "time": "2026-01-01T00:00:00.000+00:00", "stage": "train", "taskId": "train-x"}
         print(json.dumps({**event, "done": 0, "total": 2, "unit": "steps", "rate": 0}), flush=True)
@@ -101,6 +112,13 @@ def main() -> int:
         return int(rest[0])
     elif what == "sleep":
         time.sleep(float(rest[0]))
+    elif what == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(float(rest[0]))
+    elif what == "start":
+        with open(rest[0], "a") as f:
+            f.write("{}\n")
+        time.sleep(float(rest[1]))
     elif what == "fail-once":
         if not os.path.exists(rest[0]):
             open(rest[0], "w").close()

@@ -99,6 +99,17 @@ describe("a training job", () => {
     expect(failure.cause).toMatchObject({ TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded" });
   });
 
+  test("that passes its time limit writes its checkpoint first, in the time that SageMaker gives it", {
+    retry: 3,
+  }, async () => {
+    const f = fixture();
+    const request = training(f, "train-1", "checkpoint", { StoppingCondition: { MaxRuntimeInSeconds: 4 } });
+    const failure = await failureOf(createTrainingJob(request, f.bindings));
+    expect(failure.cause).toMatchObject({ TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded" });
+    const kept = path.join(f.home.artefacts, "train", "hash", "checkpoints", "step");
+    expect(readFileSync(kept, "utf8")).toBe("x, stopped");
+  });
+
   test("fails before it starts when an object of its channel is not there", async () => {
     const f = fixture();
     const request = training(f, "train-1");

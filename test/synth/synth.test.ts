@@ -297,6 +297,14 @@ describe("job definitions", () => {
     }
   });
 
+  it("keep as many threads busy as they have vCPUs, not as many as their instance has cores", () => {
+    for (const { name, container } of definitions())
+      expect(container.Environment, name).toContainEqual({
+        Name: "OMP_NUM_THREADS",
+        Value: String(wanted(container).VCPU),
+      });
+  });
+
   it("know their region, have shared and locked memory, the scratch disk and two minutes to stop, and no privileges", () => {
     for (const { name, container } of definitions()) {
       expect(container.Environment, name).toContainEqual({ Name: "AWS_DEFAULT_REGION", Value: { Ref: "AWS::Region" } });
