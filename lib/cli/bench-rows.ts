@@ -23,7 +23,7 @@ export const keyOf = (row: BenchRow): string =>
 /** The row in words. */
 export function nameOf(row: BenchRow): string {
   const words = [
-    row.peer ? `${row.peer}: ${row.does ?? ""}` : undefined,
+    row.peer ? `${row.peer}: ${row.does ?? ""}` : row.does,
     row.strategy,
     row.without ? `without ${row.without}` : undefined,
     row.engine ? `engine ${row.engine}` : undefined,
@@ -133,7 +133,10 @@ export interface Ratio {
   times: number;
 }
 
-/** Each strategy against the first one of its augmentation, and the fastest of ours against each peer. */
+/**
+ * Each strategy against the first one of its augmentation, the fastest of ours against each peer, and our whole
+ * commands against the peers' that do the same.
+ */
 export function ratiosOf(rows: readonly BenchRow[]): Ratio[] {
   const ratios: Ratio[] = [];
   const training = rows.filter((row) => row.kind === "training" && !row.without && row.patchesPerSecond);
@@ -148,6 +151,14 @@ export function ratiosOf(rows: readonly BenchRow[]): Ratio[] {
       });
   }
   for (const peer of rows.filter((row) => row.kind === "peer")) {
+    const same = rows.find((row) => row.kind === "command" && row.does === peer.does);
+    if (same?.volumesPerSecond && peer.volumesPerSecond)
+      ratios.push({
+        ours: nameOf(same),
+        theirs: nameOf(peer),
+        unit: "volumes/s",
+        times: same.volumesPerSecond / peer.volumesPerSecond,
+      });
     for (const [figure, unit] of UNITS) {
       const theirs = peer[figure];
       const ours = fastest(rows, figure);

@@ -9,9 +9,12 @@ export const peer = z.enum(["nnunet", "monai"]);
 export const augmentation = z.enum(["recipe", "mlperf"]);
 
 export const benchRow = z.strictObject({
-  kind: z.enum(["training", "engine", "peer", "profile"]),
+  kind: z.enum(["training", "engine", "command", "peer", "profile"]),
   peer: peer.optional(),
-  does: z.string().optional().describe("of a peer: what it did, in a few words"),
+  does: z
+    .string()
+    .optional()
+    .describe("of a peer or of a whole command: what it did; ours and theirs of one wording are compared"),
   strategy: strategy.optional(),
   without: z.string().optional().describe("of an ablation: the fast path that was left out"),
   engine: engine.optional(),

@@ -74,6 +74,30 @@ test("ratios are to the first strategy, and of the fastest to each peer", () => 
   expect(ratiosOf(rows).map(({ times }) => times)).toEqual([12, 2]);
 });
 
+test("a whole command of ours is compared with the peer's that does the same, and with no other", () => {
+  const rows: BenchRow[] = [
+    { kind: "command", does: "preprocess, whole command", volumesPerSecond: 60 },
+    { kind: "command", does: "predict, file to mask, whole command, mirroring", volumesPerSecond: 12 },
+    { kind: "peer", peer: "nnunet", does: "preprocess, whole command", volumesPerSecond: 6 },
+    { kind: "peer", peer: "nnunet", does: "fingerprint, plan and preprocess", volumesPerSecond: 3 },
+    { kind: "peer", peer: "nnunet", does: "predict, file to mask, whole command, mirroring", volumesPerSecond: 1 },
+  ];
+  expect(ratiosOf(rows)).toEqual([
+    {
+      ours: "preprocess, whole command",
+      theirs: "nnunet: preprocess, whole command",
+      unit: "volumes/s",
+      times: 10,
+    },
+    {
+      ours: "predict, file to mask, whole command, mirroring",
+      theirs: "nnunet: predict, file to mask, whole command, mirroring",
+      unit: "volumes/s",
+      times: 12,
+    },
+  ]);
+});
+
 test("the table leaves columns out that no row has, and never fills a gap", () => {
   const table = benchTable({ rows: [training("fp32", 5, { gpuBusyPercent: 97 }), training("amp", 30)] });
   expect(table.columns.map(({ title }) => title)).toEqual(["row", "batch", "patches/s", "GPU busy"]);

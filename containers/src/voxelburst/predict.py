@@ -137,7 +137,8 @@ def _stem(path: Path) -> str:
 def _grouped(paths: list[Path], channels: int) -> list[Request]:
     groups: dict[str, dict[int, Path]] = {}
     for path in paths:
-        stem = _stem(path.resolve())
+        # A link is called what it is called; "." and ".." alone have no name of their own.
+        stem = _stem(path if path.name not in ("", "..") else path.resolve())
         channel = _CHANNEL.search(stem) if channels > 1 else None
         name = stem[: channel.start()] if channel else stem
         members = groups.setdefault(name, {})

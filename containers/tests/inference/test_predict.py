@@ -181,6 +181,16 @@ def test_finds_niftis_and_dicom_folders_and_leaves_litter(tmp_path: Path) -> Non
     assert found([tmp_path / "a.nii", tmp_path / "dcm"]) == [("a", ["a.nii"]), ("dcm", ["dcm"])]
 
 
+def test_a_link_is_called_what_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case in ("a", "b"):
+        files(tmp_path, f"store/{case}/image_0000.nii.gz")
+        (tmp_path / "links").mkdir(exist_ok=True)
+        (tmp_path / "links" / f"{case}.nii.gz").symlink_to(tmp_path / "store" / case / "image_0000.nii.gz")
+    assert [name for name, _ in found([tmp_path / "links"])] == ["a", "b"]
+    monkeypatch.chdir(files(tmp_path / "dicom", "1.dcm"))
+    assert [name for name, _ in found([Path()])] == ["dicom"]
+
+
 def test_pairs_channels_by_their_number(tmp_path: Path) -> None:
     files(tmp_path, "a_0001.nii.gz", "a_0000.nii.gz", "b.nii.gz")
     assert found([tmp_path], 2) == [("a", ["a_0000.nii.gz", "a_0001.nii.gz"]), ("b", ["b.nii.gz"])]

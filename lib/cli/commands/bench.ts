@@ -10,6 +10,7 @@ import {
   benchRow,
   bench as benchSchema,
   engine as engineName,
+  keys,
   type Peer,
   PRICES_DATE,
   PRICES_SOURCE,
@@ -56,6 +57,8 @@ export interface BenchOptions extends Pick<RunOptions, "recipe" | "set"> {
 const COMPARISON_ROUNDS = 3;
 
 interface Round {
+  /** Of a ladder: the run whose cases the peers get. */
+  runId?: string;
   rows: BenchRow[];
   failed: Bench["failed"];
   facts: Omit<Partial<Bench>, "rows" | "failed">;
@@ -83,7 +86,8 @@ export async function bench(
     taken.push(dataset ? await ladder(context, dataset, options) : await phantoms(context, options));
   }
   if (signal.aborted) return { exitCode: EXIT.cancelled, json: { status: "cancelled" } };
-  const compared = peers.length > 0 ? await peerRows(context, peers, options) : { rows: [], failed: [] };
+  const compared =
+    peers.length > 0 ? await peerRows(context, peers, options, taken[0]!.runId) : { rows: [], failed: [] };
   const rows = [...mergeRounds(taken.map((round) => round.rows)), ...compared.rows].map((row) =>
     priced(row, price.usdPerHour / price.gpus, machine.gpus),
   );
@@ -202,16 +206,39 @@ async function ladder(context: CommandContext, dataset: string, options: BenchOp
     message,
     remedy,
   }));
-  return { rows: rowsOfReport(report), failed, facts: { what: `${report.title}: the ladder through the workflow` } };
+  const { runId } = begun.request;
+  return {
+    runId,
+    rows: rowsOfReport(report),
+    failed,
+    facts: { what: `${report.title}: the ladder through the workflow` },
+  };
 }
 
-/** The peers on phantoms, each in an environment of its own. */
-async function peerRows(context: CommandContext, peers: readonly Peer[], options: BenchOptions) {
-  const sizes = (["size", "patch", "batch", "cases", "seconds"] as const).flatMap((name) =>
+/** The peers, each in an environment of its own: on a run's cases, with our whole commands beside them, or on phantoms. */
+async function peerRows(
+  context: CommandContext,
+  peers: readonly Peer[],
+  options: BenchOptions,
+  runId: string | undefined,
+) {
+  const sizes = (["size", "patch", "batch", "cases", "width", "seconds"] as const).flatMap((name) =>
     options[name] === undefined ? [] : [`--${name}`, options[name]],
   );
+  const data =
+    runId === undefined ? [] : ["--preprocess-task", context.workbench.pathOf(keys.task(runId, "preprocess"))];
   const home = path.join(context.workbench.home.folder, "peers");
-  const args = ["bench", "--strategies", "", "--compare", peers.join(","), "--peers-home", home, ...sizes] as const;
+  const args = [
+    "bench",
+    "--strategies",
+    "",
+    "--compare",
+    peers.join(","),
+    "--peers-home",
+    home,
+    ...sizes,
+    ...data,
+  ] as const;
   const { rows = [], failed = [] } = await runWithProgress(context, "train", [...args]);
   return checked(rows as unknown[], failed as unknown[]);
 }

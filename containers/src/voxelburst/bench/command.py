@@ -25,11 +25,15 @@ from .operations import matrix_teraflops, teraflop
 from .peers import REQUIREMENTS, peer_rows
 from .phantom_cases import CLASSES, phantom_cases
 from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, rounded, training_row
+from .whole_commands import PREPROCESS, STEADY_TIMES, RunCases, predict_rows, preprocess_row
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # performance.md's reference net, and nnU-Net's poolings of a patch that is smaller.
 _FEATURES = (32, 64, 128, 256, 320, 320)
 _PACKAGES = ("torch", "triton", "monai", "numpy", "nvidia-dali-cuda130", "onnxruntime", "tensorrt")
+
+# Of nnU-Net. The second and third of a run's cases alone: phantoms have no run, so no whole command of ours.
+PEERS_DO = ("train", "preprocess", "predict")
 
 Row = dict[str, Any]
 Job = Callable[[], Row | list[Row]]
@@ -56,9 +60,12 @@ def main(arguments: list[str]) -> int:
             "rows": rows,
             "failed": failed,
         }
+        run = None if options.preprocess_task is None else RunCases.of(options.preprocess_task)
         jobs = _jobs(options, work)
+        if run and "nnunet" in options.compare:
+            jobs += _whole_commands(options, run, Path(temporary))
         for name in options.compare:
-            jobs.append((f"peer {name}", lambda name=name: _peer(name, options, work)))  # type: ignore[misc]
+            jobs.append((f"peer {name}", lambda name=name: _peer(name, options, work, run)))  # type: ignore[misc]
         progress = Progress("train", "bench", None, len(jobs), "rows")
         for done, (name, job) in enumerate(jobs):
             progress.update(done, name)
@@ -91,8 +98,15 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=32, help="features of the first stage")
     parser.add_argument("--precision", choices=("bf16", "fp16"), default="bf16")
     parser.add_argument("--arrays", help="JSON: {plan, folders: [a case's arrays each]}; instead of phantoms")
+    parser.add_argument(
+        "--preprocess-task", type=Path, help="file of a run's preprocess task: its cases instead of phantoms"
+    )
     parser.add_argument("--compare", type=names(tuple(REQUIREMENTS)), default=[], help="peers to time too")
     parser.add_argument("--peers-home", type=Path, default=Path("peers"), help="where their environments are")
+    parser.add_argument(
+        "--peers-do", type=names(PEERS_DO), default=list(PEERS_DO), help="of nnunet: what is compared"
+    )
+    parser.add_argument("--peers-folder", help="an empty one, where nnunet's files stay; default: none stay")
     parser.add_argument("--warm-up", type=int, default=12)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=3.0, help="of measured steps at least")
@@ -122,8 +136,13 @@ def _work(options: argparse.Namespace, temporary: Path, where: torch.device) -> 
         for name, dtype in _DTYPES.items()
         if where.type == "cuda" or name == "fp32"
     }
+    if options.preprocess_task:
+        run = RunCases.of(options.preprocess_task)
+        return _dataset_work(run.plan, run.folders(), options.precision, where, peaks)
     if options.arrays:
-        return _dataset_work(json.loads(Path(options.arrays).read_text()), options.precision, where, peaks)
+        given = json.loads(Path(options.arrays).read_text())
+        plan = contract.parse(Plan, json.loads(Path(given["plan"]).read_text()), "plan.json")
+        return _dataset_work(plan, [Path(f) for f in given["folders"]], options.precision, where, peaks)
     cases = phantom_cases(temporary, options.cases, options.size)
     return Work(
         cases=cases,
@@ -142,10 +161,9 @@ def _work(options: argparse.Namespace, temporary: Path, where: torch.device) -> 
 
 
 def _dataset_work(
-    given: dict[str, Any], precision: str, where: torch.device, peaks: dict[str, float]
+    plan: Plan, arrays: list[Path], precision: str, where: torch.device, peaks: dict[str, float]
 ) -> Work:
-    plan = contract.parse(Plan, json.loads(Path(given["plan"]).read_text()), "plan.json")
-    folders = {f"{number:04d}": Path(folder) for number, folder in enumerate(given["folders"])}
+    folders = {f"{number:04d}": folder for number, folder in enumerate(arrays)}
     return Work(
         cases=Cases(list(folders), lambda case_id, name: folders[case_id] / name),
         folders=list(folders.values()),
@@ -222,9 +240,23 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
     return jobs
 
 
-def _peer(name: str, options: argparse.Namespace, work: Work) -> list[Row]:
+def _whole_commands(options: argparse.Namespace, run: RunCases, temporary: Path) -> list[tuple[str, Job]]:
+    """Ours of what a peer is timed at."""
+    jobs: list[tuple[str, Job]] = []
+    if "preprocess" in options.peers_do:
+        jobs.append((PREPROCESS, lambda: preprocess_row(run, temporary / "preprocess")))
+    if "predict" in options.peers_do:
+        engine = options.engines[0] if options.engines else None
+        jobs.append(("predict", lambda: predict_rows(run, temporary / "predict", engine)))
+    return jobs
+
+
+def _peer(name: str, options: argparse.Namespace, work: Work, run: RunCases | None) -> list[Row]:
     network = work.network
     request = {
+        "does": options.peers_do,
+        "folder": options.peers_folder,
+        "device": work.device.type,
         "folders": [str(folder) for folder in work.folders],
         "channels": network.input_channels,
         "classes": network.output_classes,
@@ -238,6 +270,13 @@ def _peer(name: str, options: argparse.Namespace, work: Work) -> list[Row]:
         "seconds": options.seconds,
         "warmUp": options.warm_up,
     }
+    if run:
+        request |= {
+            "cases": {case_id: run.files(case_id) for case_id in run.labelled()},
+            "channelNames": run.plan.dataset.channels,
+            "predict": run.validation(),
+            "steadyTimes": STEADY_TIMES,
+        }
     options.peers_home.mkdir(parents=True, exist_ok=True)
     return peer_rows(options.peers_home, name, request, lambda said: print(said, file=sys.stderr, flush=True))
 
@@ -255,7 +294,7 @@ def _attempt(name: str, job: Job, rows: list[Row], failed: list[Row]) -> None:
 
 def _what(options: argparse.Namespace, work: Work) -> str:
     patch = "x".join(map(str, work.patch))
-    if options.arrays:
+    if options.arrays or options.preprocess_task:
         return f"Training steps on {len(work.cases)} cases, patch {patch}, batch {work.batch}"
     size = "x".join(map(str, options.size))
     return (

@@ -7,13 +7,17 @@ given one JSON object as its argument and prints its rows as one JSON array on i
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ...errors import StageError
 
@@ -41,7 +45,13 @@ def peer_rows(
         command = [str(python), str(Path(__file__).with_name(f"{name}_peer.py")), json.dumps(request)]
         try:
             ended = subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=file, text=True, timeout=_LIMIT_SECONDS, check=False
+                command,
+                env=_its_own(),
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                timeout=_LIMIT_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired as cause:
             raise _failed(name, f"it took more than {_LIMIT_SECONDS:.0f} seconds", log) from cause
@@ -64,10 +74,7 @@ def environment(home: Path, name: str, say: Callable[[str], None]) -> Path:
         say(f"making an environment for {name}: {', '.join(REQUIREMENTS[name])}")
         venv.create(folder, with_pip=True, symlinks=True)
         _share_this_environment(folder)
-        command = [str(python), "-m", "pip", "install", "-q", *REQUIREMENTS[name]]
-        ended = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        ended = _install(python, REQUIREMENTS[name])
         if ended.returncode != 0 or not _has(python, _NAMES_IN[name]):
             end = (ended.stdout.strip().splitlines() or ["pip said nothing"])[-1]
             raise StageError(
@@ -81,10 +88,36 @@ def environment(home: Path, name: str, say: Callable[[str], None]) -> Path:
     return python
 
 
+def _install(python: Path, requirements: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """pip, held to this environment's PyTorch: it would bring a newer one for a package that allows it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraint:
+        constraint.write(f"torch=={torch.__version__.split('+')[0]}\n")
+        constraint.flush()
+        command = [str(python), "-m", "pip", "install", "-q", "-c", constraint.name, *requirements]
+        return subprocess.run(
+            command,
+            env=_its_own(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+
+def _its_own() -> dict[str, str]:
+    """The variables of this process but the path of its packages, which would stand before the peer's."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def _share_this_environment(folder: Path) -> None:
-    """PyTorch and its CUDA libraries are gigabytes: the peer sees this environment's behind its own."""
+    """PyTorch and its CUDA libraries are gigabytes: the peer sees this environment's behind its own.
+
+    As a site folder, so that its .pth files count: from Python 3.12 on, setuptools' brings distutils, which
+    nnU-Net imports.
+    """
     (site,) = (folder / "lib").glob("python*/site-packages")
-    (site / "voxelburst-environment.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    shared = sysconfig.get_paths()["purelib"]
+    (site / "voxelburst-environment.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
 
 
 def _has(python: Path, module: str) -> bool:
@@ -92,6 +125,7 @@ def _has(python: Path, module: str) -> bool:
         return False
     ended = subprocess.run(
         [str(python), "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"],
+        env=_its_own(),
         check=False,
     )
     return ended.returncode == 0
