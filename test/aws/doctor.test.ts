@@ -43,6 +43,12 @@ describe("against moto", () => {
     const checks = await examineAccount(configured({ region: "eu-west-1" }));
     expect(checks[0]).toMatchObject({ name: "identity", state: "ok", found: expect.stringContaining("123456789012") });
     expect(checks[1]).toMatchObject({ name: "region", state: "failed", remedy: expect.stringContaining("eu-west-1") });
+    expect(checks[2]).toMatchObject({
+      name: "prices",
+      state: "warning",
+      found: expect.stringMatching(/^of us-east-1, 20.*eu-west-1/),
+      remedy: expect.stringContaining("voxelburst cost --refresh-prices eu-west-1"),
+    });
     const stacks = checks.filter(({ name }) => name.startsWith("stack "));
     expect(stacks).toHaveLength(4);
     for (const stack of stacks) expect(stack).toMatchObject({ state: "warning", found: "not deployed" });

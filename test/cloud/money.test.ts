@@ -2,8 +2,14 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { Match, Template } from "aws-cdk-lib/assertions";
+import { App, Stack } from "aws-cdk-lib";
+import { Annotations, Match, Template } from "aws-cdk-lib/assertions";
+import * as kms from "aws-cdk-lib/aws-kms";
+import * as s3 from "aws-cdk-lib/aws-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Ledger } from "../../lib/cloud/ledger.ts";
+import { deployment } from "../../lib/contracts/deployment.ts";
+import { PRICES_REGION } from "../../lib/contracts/prices.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 
 const outdir = mkdtempSync(path.join(tmpdir(), "voxelburst-money-"));
@@ -62,6 +68,25 @@ describe("the ledger", () => {
       caps: { runUsd: 42, monthUsd: 314 },
       usdPerHour: { "p5e.48xlarge": 50 },
     });
+  });
+});
+
+describe("the price table", () => {
+  const warningsFor = (region: string) => {
+    const stack = new Stack(new App({ context: { "aws:cdk:bundling-stacks": [] } }), "Prices");
+    const key = new kms.Key(stack, "Key");
+    const bucket = new s3.Bucket(stack, "Bucket", { encryptionKey: key });
+    const buckets = { data: bucket, artefacts: bucket, quarantine: bucket };
+    const config = deployment.parse({ region });
+    new Ledger(stack, "Ledger", { deployment: config, buckets, encryptionKey: key });
+    return Annotations.fromStack(stack).findWarning("*", Match.anyValue());
+  };
+
+  it("of another region than the deployment's is warned of, with the command that renews it", () => {
+    const [warning, ...others] = warningsFor("eu-central-1");
+    expect(warning!.entry.data).toMatch(/of us-east-1 .*`voxelburst cost --refresh-prices eu-central-1`/);
+    expect(others).toEqual([]);
+    expect(warningsFor(PRICES_REGION)).toEqual([]);
   });
 });
 
