@@ -19,7 +19,7 @@ function decodeChunks(body: Buffer): Buffer {
 }
 
 export class S3Server {
-  readonly objects = new Map<string, { body: Buffer; contentType: string | undefined; etag: string }>();
+  readonly objects = new Map<string, { body: Buffer; contentType: string | undefined; etag?: string }>();
   /** As under SSE-KMS: every put has an ETag of its own. */
   isEncrypted = false;
   /** The header of the checksum that S3 keeps of what is put, and its value. @default - none is kept */
@@ -54,7 +54,7 @@ export class S3Server {
     if (!object) return this.error(response, 404, "NoSuchKey");
     const [checksum, value] = this.checksumOf?.(object.body) ?? [];
     const wanted = checksum && request.headers["x-amz-checksum-mode"] === "ENABLED" ? { [checksum]: value } : {};
-    response.writeHead(200, { ETag: object.etag, "Content-Length": object.body.length, ...wanted });
+    response.writeHead(200, { ETag: object.etag ?? etagOf(object.body), "Content-Length": object.body.length, ...wanted });
     response.end(request.method === "HEAD" ? undefined : object.body);
   }
 
@@ -80,7 +80,7 @@ export class S3Server {
     const page = names.slice(0, this.pageSize);
     const more = names.length > this.pageSize;
     const contents = page.map((name) => {
-      const { body, etag } = this.objects.get(name)!;
+      const { body, etag = etagOf(body) } = this.objects.get(name)!;
       const algorithm = this.checksumOf?.(body)[0].slice("x-amz-checksum-".length).toUpperCase();
       const checksum = algorithm ? `<ChecksumAlgorithm>${algorithm}</ChecksumAlgorithm>` : "";
       return `<Contents><Key>${escaped(name.slice(bucket.length + 1))}</Key><Size>${body.length}</Size><ETag>${escaped(etag)}</ETag>${checksum}</Contents>`;
