@@ -54,7 +54,11 @@ export class S3Server {
     if (!object) return this.error(response, 404, "NoSuchKey");
     const [checksum, value] = this.checksumOf?.(object.body) ?? [];
     const wanted = checksum && request.headers["x-amz-checksum-mode"] === "ENABLED" ? { [checksum]: value } : {};
-    response.writeHead(200, { ETag: object.etag ?? etagOf(object.body), "Content-Length": object.body.length, ...wanted });
+    response.writeHead(200, {
+      ETag: object.etag ?? etagOf(object.body),
+      "Content-Length": object.body.length,
+      ...wanted,
+    });
     response.end(request.method === "HEAD" ? undefined : object.body);
   }
 
