@@ -122,6 +122,7 @@ describe("quotas", () => {
       ["L-DB2E81BA", 4 * 16], // On-Demand G and VT
       ["L-417A185B", 192], // On-Demand P
       ["L-34B43A08", 64], // Spot, standard
+      ["L-1216C47A", 64], // On-Demand, standard
     ]);
   });
 
@@ -140,7 +141,7 @@ describe("quotas", () => {
       ],
       training: { backend: "batch" },
     });
-    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08"]);
+    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08", "L-1216C47A"]);
   });
 
   test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
@@ -158,7 +159,7 @@ describe("quotas", () => {
     const by = (name: string) => checks.find((check) => check.name.includes(name));
     expect(by("P instances, Spot")).toMatchObject({ state: "failed", found: "0 of the 384 needed" });
     expect(by("P instances, Spot")?.remedy).toContain("L-7212CCBC");
-    expect(by("standard")).toMatchObject({ state: "ok" });
+    expect(by("standard instances, Spot")).toMatchObject({ state: "ok" });
     expect(by("G instances, On-Demand")).toMatchObject({
       state: "failed",
       found: expect.stringContaining("not listed"),
