@@ -35,7 +35,8 @@ class Progress:
             self._worked += done - self._done
         self._done = done
         now = time.monotonic()
-        if not self._speaks or (now - self._last < _SECONDS_BETWEEN and done < self.total and message is None):
+        is_soon = now - self._last < _SECONDS_BETWEEN and done < self.total and message is None
+        if is_soon or not self._speaks:
             return
         self._last = now
         event = {
