@@ -119,7 +119,16 @@ export class BatchRecords implements Jobs {
       });
   }
 
-  private async lastSign({ container, ecsProperties }: JobDetail): Promise<number | undefined> {
+  /** A job of several nodes has no container itself: its main node tells how all of them get on. */
+  private async lastSign(detail: JobDetail): Promise<number | undefined> {
+    if (detail.nodeProperties) {
+      const [main] = await describeJobs(this.client, [`${detail.jobId}#${detail.nodeProperties.mainNode ?? 0}`]);
+      return main && this.lastLine(main);
+    }
+    return this.lastLine(detail);
+  }
+
+  private async lastLine({ container, ecsProperties }: JobDetail): Promise<number | undefined> {
     const { logStreamName, logConfiguration } = ecsProperties?.taskProperties?.[0]?.containers?.[0] ?? container ?? {};
     const group = logConfiguration?.options?.["awslogs-group"];
     return logStreamName && group ? this.lines?.lastMs(group, logStreamName) : undefined;

@@ -108,7 +108,7 @@ export async function examineDataset(
       "Write one with `voxelburst init FOLDER`, or name the folder that has it.",
       { field: "dataset.json", got: "nothing" },
     );
-  const listing = await store.list(input.datasetUri);
+  const listing = await store.list(input.datasetUri, { byContent: true });
   const manifest = readManifest(parseJson(manifestBytes, "dataset.json", "DatasetInvalid"), listing, input.dataset);
 
   const splitsBytes = await store.get(under(input.datasetUri, "splits.json"));

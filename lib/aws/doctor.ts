@@ -5,6 +5,7 @@ import { paginateListSubscriptionsByTopic, SNSClient } from "@aws-sdk/client-sns
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import type { Deployment } from "../contracts/deployment.ts";
 import { STACKS } from "../contracts/outputs.ts";
+import { PRICES_DATE, PRICES_REGION } from "../contracts/prices.ts";
 import {
   addressChecks,
   endpointChecks,
@@ -27,6 +28,7 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
     config.region === undefined || config.region === region
       ? ok("region", region)
       : fail("region", region, `The deployment is configured for ${config.region}: set AWS_REGION to it.`),
+    priceCheck(config.region ?? region),
   ];
   const add = async (name: string, of: () => Promise<Check[]>) => void checks.push(...(await look(name, of)));
   await add("zones", () => offeringChecks(config));
@@ -37,6 +39,18 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
   await add("addresses", () => addressChecks(config));
   await add("stacks", () => stackChecks(config));
   return checks;
+}
+
+/** The ledger holds and books dollars by the table's prices, whatever the region asks for. */
+function priceCheck(region: string): Check {
+  const found = `of ${PRICES_REGION}, ${PRICES_DATE}`;
+  return region === PRICES_REGION
+    ? ok("prices", found)
+    : warn(
+        "prices",
+        `${found}; the region is ${region}, and caps are in dollars`,
+        `\`voxelburst cost --refresh-prices ${region}\` renews them; then \`voxelburst deploy\`.`,
+      );
 }
 
 /** The stacks, and what inside them can be there and still not work. */

@@ -9,7 +9,7 @@ import { type Check, fail, ok } from "./check.ts";
 const EC2_VCPUS = {
   p: { "on-demand": "L-417A185B", spot: "L-7212CCBC" },
   g: { "on-demand": "L-DB2E81BA", spot: "L-3819A6DF" },
-  standard: { spot: "L-34B43A08" },
+  standard: { "on-demand": "L-1216C47A", spot: "L-34B43A08" },
 } as const;
 
 interface Need {
@@ -41,12 +41,13 @@ export function needsOf(config: Deployment): Need[] {
       needed: each.maxNodes * GPU_INSTANCE_TYPES[each.instanceType].vcpus,
     });
   }
-  need({
-    service: "ec2",
-    quota: EC2_VCPUS.standard.spot,
-    what: "vCPUs of standard instances, Spot (ingest)",
-    needed: config.ingest.maxVcpus,
-  });
+  for (const purchase of ["spot", "on-demand"] as const)
+    need({
+      service: "ec2",
+      quota: EC2_VCPUS.standard[purchase],
+      what: `vCPUs of standard instances, ${purchase === "spot" ? "Spot" : "On-Demand"} (ingest)`,
+      needed: config.ingest.maxVcpus,
+    });
   if (config.training.backend === "sagemaker")
     for (const each of config.fleets.filter(({ rung }) => rung !== "reservation")) {
       const job = each.rung === "spot" ? "spot training job" : "training job";

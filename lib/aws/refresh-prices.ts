@@ -1,5 +1,5 @@
-// Renews lib/contracts/price-table.ts from AWS's Price List API: `node lib/aws/refresh-prices.ts [region]`. Commit what
-// it writes. Field names are those of the price lists as AWS publishes them; unverified on a real account.
+// Renews lib/contracts/price-table.ts from AWS's Price List API, for `voxelburst cost --refresh-prices`. Field names are
+// those of the price lists as AWS publishes them; unverified on a real account.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type Filter, PricingClient, paginateGetProducts } from "@aws-sdk/client-pricing";
@@ -91,15 +91,18 @@ export function withTable(source: string, table: PriceTable): string {
 
 const TABLE_FILE = fileURLToPath(new URL("../contracts/price-table.ts", import.meta.url));
 
-/** Fetches the prices of a region and writes them into the source tree. */
-export async function refreshPrices(region: string, client = new PricingClient({ region: API_REGION })) {
+/**
+ * Fetches the prices of a region and writes them into the source tree, for the next deployment.
+ *
+ * @param file - price-table.ts
+ * @throws VoxelburstError PricesMissing
+ */
+export async function refreshPrices(
+  region: string,
+  file = TABLE_FILE,
+  client = new PricingClient({ region: API_REGION }),
+): Promise<PriceTable> {
   const table = await fetchPrices(region, client, new Date());
-  writeFileSync(TABLE_FILE, withTable(readFileSync(TABLE_FILE, "utf8"), table));
+  writeFileSync(file, withTable(readFileSync(file, "utf8"), table));
   return table;
-}
-
-if (import.meta.main) {
-  const { region, ec2, sageMakerTraining } = await refreshPrices(process.argv[2] ?? "us-east-1");
-  const count = (prices: Record<string, number>) => Object.keys(prices).length;
-  console.error(`${region}: ${count(ec2)} prices of EC2 and ${count(sageMakerTraining)} of SageMaker were written.`);
 }

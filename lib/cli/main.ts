@@ -172,14 +172,25 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
         command,
       ),
     );
-  onEither(add("cost [run]", "what a run cost, or would have; default: the latest")).action((wanted, { on }, command) =>
-    performOn(
-      on,
-      (context) => cost(context, wanted),
-      async (context) => (await import("./commands/aws/cost.ts")).cost(context, wanted),
-      command,
-    ),
-  );
+  onEither(add("cost [run]", "what a run cost, or would have; default: the latest"))
+    .option(
+      "--refresh-prices [region]",
+      "renew the price table from AWS's Price List API; default: the deployment's region",
+    )
+    .action((wanted, { on, refreshPrices }, command) =>
+      refreshPrices
+        ? perform(
+            (context) =>
+              onAws(async () => (await import("./commands/aws/refresh-prices.ts")).refresh(context, refreshPrices)),
+            command,
+          )
+        : performOn(
+            on,
+            (context) => cost(context, wanted),
+            async (context) => (await import("./commands/aws/cost.ts")).cost(context, wanted),
+            command,
+          ),
+    );
   withRecipe(add("bench [dataset]", "time the ladder: on phantoms step by step, on a dataset with whole trainings"))
     .option("--strategies <names>", "default: fp32,amp,dali,fused")
     .option("--engines <names>", "default: none on phantoms, all of this machine on a dataset")

@@ -1,10 +1,11 @@
 // The ledger: a table of what runs and months have spent and hold, and the two functions that the state machine asks.
-import { RemovalPolicy } from "aws-cdk-lib";
+import { Annotations, RemovalPolicy } from "aws-cdk-lib";
 import * as dynamodb from "aws-cdk-lib/aws-dynamodb";
 import * as iam from "aws-cdk-lib/aws-iam";
 import type * as kms from "aws-cdk-lib/aws-kms";
 import { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
+import { PRICES_DATE, PRICES_REGION } from "../contracts/prices.ts";
 import { FUNCTION_SECONDS } from "../stages/limits.ts";
 import type { Buckets } from "../stages/stage-context.ts";
 import { acknowledge, acknowledgeWildcards } from "./acknowledge.ts";
@@ -12,7 +13,7 @@ import { BundledFunction } from "./bundled-function.ts";
 import { allowJobs } from "./job-access.ts";
 
 export interface LedgerProps {
-  readonly deployment: Pick<Deployment, "budgets" | "fleets" | "removalPolicy">;
+  readonly deployment: Pick<Deployment, "budgets" | "fleets" | "region" | "removalPolicy">;
   readonly buckets: Buckets;
   readonly encryptionKey: kms.IKey;
 }
@@ -31,7 +32,8 @@ export class Ledger extends Construct {
     super(scope, id);
     this.props = props;
     this.table = this.renderTable();
-    const { budgets, fleets } = props.deployment;
+    const { budgets, fleets, region } = props.deployment;
+    if (region !== undefined && region !== PRICES_REGION) this.warnOfPrices(region);
     const priced = fleets.flatMap(({ instanceType, usdPerHour }) => (usdPerHour ? [[instanceType, usdPerHour]] : []));
     this.settings = JSON.stringify({
       table: this.table.tableName,
@@ -46,6 +48,14 @@ export class Ledger extends Construct {
     for (const each of [this.reserve, this.settle]) {
       allowJobs(each.role as iam.Role);
     }
+  }
+
+  /** Where no region is configured, only `voxelburst doctor --on aws` can know. */
+  private warnOfPrices(region: string): void {
+    Annotations.of(this).addWarningV2(
+      "voxelburst:pricesOfAnotherRegion",
+      `The price table is of ${PRICES_REGION} (${PRICES_DATE}) and the deployment is for ${region}: budgets and the report would count another region's dollars. \`voxelburst cost --refresh-prices ${region}\` renews it; usdPerHour of a fleet says more than the table.`,
+    );
   }
 
   /** Holding: what start-run does for ingest. */

@@ -1,6 +1,7 @@
 // What tells people that something is wrong: alarms, each with its heading in docs/runbook.md, and who may send them.
 import { Aws, Duration } from "aws-cdk-lib";
 import * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
+import type * as codebuild from "aws-cdk-lib/aws-codebuild";
 import * as iam from "aws-cdk-lib/aws-iam";
 import type * as lambda from "aws-cdk-lib/aws-lambda";
 import type * as sns from "aws-cdk-lib/aws-sns";
@@ -24,6 +25,9 @@ export interface ObservabilityProps {
   /** The function that stops jobs past the cap or without progress; it runs every few minutes.
    * @default - none */
   readonly guard?: lambda.IFunction;
+  /** What builds the container image.
+   * @default - the image comes from elsewhere */
+  readonly imageBuild?: codebuild.IProject;
   /** Encrypted: its key's policy (storage.ts) admits CloudWatch too. */
   readonly topic: sns.Topic;
 }
@@ -52,6 +56,7 @@ export class Observability extends Construct {
     this.letAlarmsPublish();
     this.addRunAlarms();
     if (props.guard) this.addGuardAlarms(props.guard);
+    if (props.imageBuild) this.addImageAlarm(props.imageBuild);
     if (props.nightlyUndelivered) this.addNightlyAlarms(props.nightlyUndelivered);
   }
 
@@ -115,6 +120,15 @@ export class Observability extends Construct {
       comparison: cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
       periods: 2,
       missingData: cloudwatch.TreatMissingData.BREACHING,
+    });
+  }
+
+  /** Nothing waits for a build: without the alarm, a failed one would first be seen by jobs that cannot pull. */
+  private addImageAlarm(project: codebuild.IProject): void {
+    this.add("ImageBuildFailed", {
+      meaning: "A build of the container image failed: jobs of this version cannot pull it.",
+      metric: project.metricFailedBuilds({ period: FIVE_MINUTES, statistic: "Sum" }),
+      threshold: 1,
     });
   }
 

@@ -119,6 +119,13 @@ const imageSource = z.discriminatedUnion("source", [
 /** Types that SageMaker's batch transform accepts. */
 const transformType = z.enum(["g5.4xlarge", "g5.48xlarge", "g6e.xlarge", "g6e.4xlarge", "g6e.48xlarge"]);
 
+/** Every strategy, and every engine that a deployment has: a recipe without engines would measure the fastest alone. */
+const WHOLE_LADDER = {
+  folds: "fold0",
+  strategies: ["fp32", "amp", "dali", "fused", "ddp"],
+  engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
+};
+
 const schedule = z.strictObject({
   cron: z
     .string()
@@ -129,7 +136,7 @@ const schedule = z.strictObject({
   dataset: datasetName.describe("the reference dataset, below datasets/ of the data bucket"),
   recipe: z
     .record(z.string(), z.unknown())
-    .default({ folds: "fold0", strategies: ["fp32", "amp", "dali", "fused", "ddp"] })
+    .default(WHOLE_LADDER)
     .superRefine((overrides, context) => {
       for (const issue of recipe.safeParse(overrides).error?.issues ?? [])
         context.addIssue({ ...issue } as Parameters<typeof context.addIssue>[0]);
@@ -165,7 +172,9 @@ export const deployment = z
       ])
       .describe("where GPU stages run, in the order in which a run tries them"),
     ingest: z
-      .strictObject({ maxVcpus: z.int().min(2).max(10_000).default(128).describe("of ingest's Spot CPUs at once") })
+      .strictObject({
+        maxVcpus: z.int().min(2).max(10_000).default(128).describe("of ingest's CPUs at once, on Spot, then On-Demand"),
+      })
       .prefault({}),
     training: z
       .strictObject({

@@ -8,7 +8,7 @@ export interface ObjectInfo {
   /** Relative to the prefix that was listed. */
   key: string;
   bytes: number;
-  /** Changes with the content: S3's ETag, or sha256:<hex> of a file. */
+  /** Changes with the content: S3's ETag or checksum, or sha256:<hex> of a file. */
   tag: string;
 }
 
@@ -19,8 +19,11 @@ export interface ObjectStore {
   exists(uri: string): Promise<boolean>;
   /** With ifAbsent, false when the object existed already and was left as it was. */
   put(uri: string, body: Uint8Array | string, options?: { ifAbsent?: boolean; contentType?: string }): Promise<boolean>;
-  /** In ascending key order. */
-  list(prefixUri: string): Promise<ObjectInfo[]>;
+  /**
+   * In ascending key order. With byContent, an object that is put again with the same bytes has the same tag, as far as
+   * the store knows them: under KMS an ETag changes with every put.
+   */
+  list(prefixUri: string, options?: { byContent?: boolean }): Promise<ObjectInfo[]>;
 }
 
 /** Where the stages will run: what plan chooses defaults and estimates by. */

@@ -1,4 +1,4 @@
-// Written by `node lib/aws/refresh-prices.ts`: USD an hour, by instance type.
+// Written by `voxelburst cost --refresh-prices`: USD an hour, by instance type.
 export const PRICE_TABLE: {
   readonly region: string;
   readonly date: string;

@@ -1,5 +1,5 @@
 // What an hour of an instance type costs: a dated table that travels with the software. Dollars in a plan or a report
-// always name the type, the date and the source beside them. `node lib/aws/refresh-prices.ts` renews price-table.ts.
+// always name the type, the date and the source beside them. `voxelburst cost --refresh-prices` renews price-table.ts.
 import { VoxelburstError } from "./error.ts";
 import { PRICE_TABLE } from "./price-table.ts";
 

@@ -28,8 +28,8 @@ export function voxelburstApp(props: AppProps = {}): App {
     deployment.image.source === "codebuild"
       ? new ImageStack(app, "VoxelburstImage", { env, storage }).pipeline
       : undefined;
-  const { cpu, gpus } = new FleetStack(app, "VoxelburstFleet", { env, deployment, network });
-  new WorkflowStack(app, "VoxelburstWorkflow", { env, deployment, storage, network, pipeline, cpu, gpus, version });
+  const { cpus, gpus } = new FleetStack(app, "VoxelburstFleet", { env, deployment, network });
+  new WorkflowStack(app, "VoxelburstWorkflow", { env, deployment, storage, network, pipeline, cpus, gpus, version });
   acknowledgeRolePolicies(app);
   keepLogs(app, storage.logKey, deployment);
   for (const [name, value] of Object.entries({ application: "voxelburst", ...deployment.tags }))

@@ -5,7 +5,6 @@ import { Budgets } from "../cloud/budgets.ts";
 import { stageImage } from "../cloud/container-image.ts";
 import { CostGuard } from "../cloud/cost-guard.ts";
 import { Dashboard } from "../cloud/dashboard.ts";
-import type { Fleet } from "../cloud/fleet.ts";
 import type { GpuFleet } from "../cloud/gpu-fleet.ts";
 import type { ImagePipeline } from "../cloud/image-pipeline.ts";
 import { IngestTrigger } from "../cloud/ingest-trigger.ts";
@@ -21,17 +20,18 @@ import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
 import { Ingest } from "../stages/ingest.ts";
-import { CAPACITY_WAIT_SECONDS } from "../stages/limits.ts";
 import { Plan } from "../stages/plan.ts";
 import { Preprocess } from "../stages/preprocess.ts";
 import { Report } from "../stages/report.ts";
+import type { CpuRung } from "../stages/rung.ts";
 import { Train } from "../stages/train.ts";
 import { Workflow } from "../workflow/workflow.ts";
 
 export interface WorkflowStackProps extends StackProps {
   readonly storage: Storage;
   readonly network: Network;
-  readonly cpu: Fleet;
+  /** In the order in which ingest tries them; at least one. */
+  readonly cpus: readonly CpuRung[];
   /** In the order in which a run tries them; at least one. */
   readonly gpus: readonly GpuFleet[];
   readonly deployment: Deployment;
@@ -82,7 +82,7 @@ export class WorkflowStack extends Stack {
     const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
     const ingest = new Ingest(this, "Ingest", {
       ...batch,
-      fleets: [{ rung: "spot", queue: props.cpu.queue, waitSeconds: CAPACITY_WAIT_SECONDS }],
+      fleets: props.cpus,
       pseudonymKey: storage.pseudonymKey,
     });
     const workflow = new Workflow(this, "Workflow", {
@@ -140,6 +140,7 @@ export class WorkflowStack extends Stack {
       failed: trigger.failed,
       ...(nightly ? { nightlyUndelivered: nightly.undelivered } : {}),
       guard: guard.function,
+      ...(props.pipeline ? { imageBuild: props.pipeline.project } : {}),
       topic: notifications,
     });
     const { dashboard } = new Dashboard(this, "Operations", {

@@ -35,8 +35,10 @@ const MOST_SECONDS = 432_000;
 
 const access = {
   read: ["runs/*/tasks/*", "runs/*/plan.json", "preprocess/*", "train/*"],
-  write: ["train/*", "runs/*/sagemaker/*", "runs/*/results/*", "runs/*/errors/*"],
+  write: ["train/*", "runs/*/results/*", "runs/*/errors/*"],
 };
+/** SageMaker puts the archive of /opt/ml/model there. */
+const ARCHIVES = "runs/*/sagemaker/*";
 
 export class Train extends Construct implements JobStage {
   readonly stage = "train";
@@ -56,7 +58,7 @@ export class Train extends Construct implements JobStage {
       assumedBy: new iam.ServicePrincipal("sagemaker.amazonaws.com"),
       description: "What a training job and SageMaker on its behalf may do",
     });
-    allowObjects(this.role, props.buckets.artefacts, access);
+    allowObjects(this.role, props.buckets.artefacts, { ...access, write: [...access.write, ARCHIVES] });
     allowPull(props.image, this.role);
     allowService(this.role, "TrainingJobs", props.buckets.artefacts.encryptionKey!);
     this.cluster = new StageJob(this, "Cluster", { ...props, attemptSeconds: MOST_SECONDS });

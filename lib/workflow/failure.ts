@@ -97,7 +97,7 @@ export const failureExpression = (source: FailureSource): string =>
   ["(", ...failureBindings(source), "$failure )"].join(" ");
 
 /**
- * How a job ended, the value of a ladder's `end`: {outcome, reason, failure, jobId}.
+ * How a job ended, the value of a ladder's `end`: {outcome, reason, failure, jobId}; childrenExpression adds to it.
  *
  * - granted, done: all is well
  * - fell: this rung had no machine, or not in its time; the next may
@@ -129,17 +129,25 @@ export function endExpression(source: FailureSource & { readonly from: JobServic
   ].join(" ");
 }
 
+/** Of ListJobs' pages of 100 failed children: as many as the largest array of Batch can fill. */
+const MOST_PAGES = 100;
+
 /**
- * The end of an array from its failed children, as ListJobs gives them: the parent tells counts alone. It fell when
- * every failed child lost its host or had none; those that are done are skipped on the next rung.
+ * The end of an array from a page of its failed children, as ListJobs gives them: the parent tells counts alone. It fell
+ * when every failed child lost its host or had none; those that are done are skipped on the next rung. Until the last
+ * page it is a failure, and `next` is the token of the page to look at; a child that failed by itself ends the looking.
  */
 export const childrenExpression = (end: string): string =>
   [
-    "( $reasons := [$states.result.JobSummaryList.StatusReason];",
-    `$others := $reasons[$not($contains($, ${LOST_HOST}))];`,
-    "$count($reasons) > 0 and $count($others) = 0",
-    `? $merge([${end}, { 'outcome': 'fell', 'reason': $substring($reasons[0], 0, ${REASON_CHARACTERS}) }])`,
-    `: ${end} )`,
+    "( $children := [$states.result.JobSummaryList];",
+    `$others := $children[$not($exists(StatusReason) and $contains(StatusReason, ${LOST_HOST}))];`,
+    `$pages := $sum([${end}.pages, 1]);`,
+    `$reason := $append(${end}.lost, $children.StatusReason)[0];`,
+    "$isLost := $exists($reason) and $count($others) = 0;",
+    `$next := $isLost and $pages < ${MOST_PAGES} ? $states.result.NextToken;`,
+    `$merge([${end}, { 'pages': $pages, 'lost': $reason, 'next': $exists($next) ? $next : '' },`,
+    `$isLost and $not($exists($next)) ? { 'outcome': 'fell', 'reason': $substring($reason, 0, ${REASON_CHARACTERS}) } : {}`,
+    "]) )",
   ].join(" ");
 
 /** The failure of a task that no rung is left for: what each of them said, in Lambda's form, which the report reads. */

@@ -250,13 +250,28 @@ export class Ladder extends Construct {
     if (isLast) state.next(settle);
   }
 
+  /** Children -> ChildrenLeft -> (MoreChildren -> ChildrenLeft ->) Settle: a page of them at a time. */
   private renderChildren(name: string, settle: sfn.State): sfn.State {
     const { end } = this.variables;
-    const state = tasks.CallAwsService.jsonata(this, `${name}Children`, {
+    const first = this.renderChildrenPage(`${name}Children`, {});
+    const more = this.renderChildrenPage(`${name}MoreChildren`, { NextToken: jsonata(`${end}.next`) });
+    const left = sfn.Choice.jsonata(this, `${name}ChildrenLeft`, { comment: "As long as all of them lost their host" })
+      .when(sfn.Condition.jsonata(jsonata(`${end}.next != ''`)), more)
+      .otherwise(settle);
+    for (const page of [first, more]) {
+      page.addCatch(settle, { outputs: {} });
+      page.next(left);
+    }
+    return first;
+  }
+
+  private renderChildrenPage(id: string, from: { NextToken?: string }): tasks.CallAwsService {
+    const { end } = this.variables;
+    return tasks.CallAwsService.jsonata(this, id, {
       comment: "Why children failed: an array's own description tells counts alone",
       service: "batch",
       action: "listJobs",
-      parameters: { ArrayJobId: jsonata(`${end}.jobId`), JobStatus: "FAILED", MaxResults: 100 },
+      parameters: { ArrayJobId: jsonata(`${end}.jobId`), JobStatus: "FAILED", MaxResults: 100, ...from },
       iamAction: "batch:ListJobs",
       // ListJobs has no resource-level permissions.
       iamResources: ["*"],
@@ -264,9 +279,6 @@ export class Ladder extends Construct {
       assign: this.assign({ end: childrenExpression(end) }),
       outputs: {},
     });
-    state.addCatch(settle, { outputs: {} });
-    state.next(settle);
-    return state;
   }
 }
 

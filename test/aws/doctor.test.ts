@@ -43,6 +43,12 @@ describe("against moto", () => {
     const checks = await examineAccount(configured({ region: "eu-west-1" }));
     expect(checks[0]).toMatchObject({ name: "identity", state: "ok", found: expect.stringContaining("123456789012") });
     expect(checks[1]).toMatchObject({ name: "region", state: "failed", remedy: expect.stringContaining("eu-west-1") });
+    expect(checks[2]).toMatchObject({
+      name: "prices",
+      state: "warning",
+      found: expect.stringMatching(/^of us-east-1, 20.*eu-west-1/),
+      remedy: expect.stringContaining("voxelburst cost --refresh-prices eu-west-1"),
+    });
     const stacks = checks.filter(({ name }) => name.startsWith("stack "));
     expect(stacks).toHaveLength(4);
     for (const stack of stacks) expect(stack).toMatchObject({ state: "warning", found: "not deployed" });
@@ -116,6 +122,7 @@ describe("quotas", () => {
       ["L-DB2E81BA", 4 * 16], // On-Demand G and VT
       ["L-417A185B", 192], // On-Demand P
       ["L-34B43A08", 64], // Spot, standard
+      ["L-1216C47A", 64], // On-Demand, standard
     ]);
   });
 
@@ -134,7 +141,7 @@ describe("quotas", () => {
       ],
       training: { backend: "batch" },
     });
-    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08"]);
+    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08", "L-1216C47A"]);
   });
 
   test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
@@ -152,7 +159,7 @@ describe("quotas", () => {
     const by = (name: string) => checks.find((check) => check.name.includes(name));
     expect(by("P instances, Spot")).toMatchObject({ state: "failed", found: "0 of the 384 needed" });
     expect(by("P instances, Spot")?.remedy).toContain("L-7212CCBC");
-    expect(by("standard")).toMatchObject({ state: "ok" });
+    expect(by("standard instances, Spot")).toMatchObject({ state: "ok" });
     expect(by("G instances, On-Demand")).toMatchObject({
       state: "failed",
       found: expect.stringContaining("not listed"),

@@ -1,7 +1,12 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { PricingClient } from "@aws-sdk/client-pricing";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { fetchPrices, withTable } from "../../lib/aws/refresh-prices.ts";
+import { refresh } from "../../lib/cli/commands/aws/refresh-prices.ts";
+import { main } from "../../lib/cli/main.ts";
+import type { Message } from "../../lib/cli/messages.ts";
 import { PRICE_TABLE } from "../../lib/contracts/price-table.ts";
 import {
   DEAREST_CPU_INSTANCE_TYPE,
@@ -10,6 +15,7 @@ import {
   PRICES_DATE,
   SAGEMAKER_MOST_PER_EC2,
 } from "../../lib/contracts/prices.ts";
+import { motoEnvironment } from "./moto.ts";
 import { RecordedAws } from "./recorded.ts";
 
 /** A product as the Price List API gives it: JSON in JSON. */
@@ -100,6 +106,44 @@ describe("the price table, refreshed", () => {
     );
     const other = withTable(source, { region: "r", date: "d", ec2: { b: 2, a: 1 }, sageMakerTraining: { c: 3 } });
     expect(other).toContain('ec2: {\n    "a": 1,\n    "b": 2,\n  },\n  sageMakerTraining: {\n    "c": 3,\n  },');
+  });
+});
+
+describe("voxelburst cost --refresh-prices", () => {
+  const source = readFileSync(new URL("../../lib/contracts/price-table.ts", import.meta.url), "utf8");
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(tmpdir(), "voxelburst-prices-"));
+    for (const [name, value] of Object.entries(motoEnvironment(aws.url))) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("writes the table of the region that it is given, and shows it", async () => {
+    const file = path.join(folder, "price-table.ts");
+    writeFileSync(file, source);
+    aws.answers.GetProducts = ((request: Request) =>
+      fieldOf(request, "instanceType") === "p5.4xlarge"
+        ? { PriceList: [product({ instanceType: "p5.4xlarge" }, "7.5")] }
+        : { PriceList: [] }) as never;
+    const messages: Message[] = [];
+    const { json } = await refresh({ emit: (message) => messages.push(message) }, "eu-central-1", file);
+    expect(json).toMatchObject({ region: "eu-central-1", ec2: { "p5.4xlarge": 7.5 } });
+    expect(readFileSync(file, "utf8")).toContain('region: "eu-central-1"');
+    const { PRICE_TABLE: written } = await import(file);
+    expect(written).toEqual(json);
+    expect(JSON.stringify(messages)).toMatch(/eu-central-1.*p5\.4xlarge.*7\.50.*not offered/);
+  });
+
+  it("is an option of the command line, which ends with a sentence and writes nothing for a region without prices", async () => {
+    aws.answers.GetProducts = { PriceList: [] };
+    const said = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    expect(await main(["cost", "--refresh-prices", "nowhere-1"])).toBe(2);
+    expect(String(said.mock.calls[0]![0])).toMatch(/^PricesMissing: .*nowhere-1/);
+    said.mockRestore();
+    expect(readFileSync(new URL("../../lib/contracts/price-table.ts", import.meta.url), "utf8")).toBe(source);
   });
 });
 

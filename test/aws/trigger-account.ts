@@ -1,6 +1,13 @@
 // An account with what start-run needs, as the stacks make it: buckets, tables, secret, topic, state machine.
 import { CreateTableCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { CreateBucketCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import {
+  CompleteMultipartUploadCommand,
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
 import { CreateSecretCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
 import { CreateStateMachineCommand, SFNClient } from "@aws-sdk/client-sfn";
 import { CreateTopicCommand, SNSClient } from "@aws-sdk/client-sns";
@@ -101,6 +108,23 @@ export async function dropDataset({ s3 }: TriggerAccount, name: string, label = 
     }),
   );
   return uploadEvent(name, sequencer);
+}
+
+/** Bytes as a multipart upload of one part: another ETag, and the same checksum of the whole object. @returns the ETag */
+export async function putInParts({ s3 }: TriggerAccount, at: { Bucket: string; Key: string }, Body: Uint8Array) {
+  const whole = { ChecksumAlgorithm: "CRC32", ChecksumType: "FULL_OBJECT" } as const;
+  const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ ...at, ...whole }));
+  const part = { ...at, UploadId, PartNumber: 1, Body, ChecksumAlgorithm: whole.ChecksumAlgorithm };
+  const { ETag, ChecksumCRC32 } = await s3.send(new UploadPartCommand(part));
+  const { ETag: ofAll } = await s3.send(
+    new CompleteMultipartUploadCommand({
+      ...at,
+      UploadId,
+      ChecksumType: whole.ChecksumType,
+      MultipartUpload: { Parts: [{ PartNumber: 1, ETag, ChecksumCRC32 }] },
+    }),
+  );
+  return ofAll;
 }
 
 /** EventBridge's event of S3, as far as it is read; https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */

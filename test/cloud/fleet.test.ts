@@ -54,6 +54,15 @@ function only(kind: string, fleet: string) {
 const launchTemplate = (fleet: string) => only("AWS::EC2::LaunchTemplate", fleet).LaunchTemplateData;
 const computeResources = (fleet: string) => only("AWS::Batch::ComputeEnvironment", fleet).ComputeResources;
 
+/** MIME multipart: our script is the one part with a head. */
+function userDataOf(properties: { LaunchTemplateData: { UserData: { "Fn::Base64": string } } }) {
+  const userData = properties.LaunchTemplateData.UserData["Fn::Base64"];
+  const boundary = /^Content-Type: multipart\/mixed; boundary="([^"]+)"/.exec(userData)?.[1];
+  const parts = userData.split(`--${boundary}`);
+  const [head, script] = parts[1]!.split(/\n\n(.*)/s) as [string, string];
+  return { parts, head, script };
+}
+
 const { context } = JSON.parse(readFileSync(new URL("../../cdk.json", import.meta.url), "utf8"));
 // test/synth has CDK validate whole apps; of this one it would take most of the time.
 context["@aws-cdk/core:validateAgainstDefaultRules"] = false;
@@ -220,11 +229,8 @@ describe("every fleet", () => {
   it("starts with mount-scratch.sh, in MIME multipart user data to which Batch can add its own part", () => {
     const script = readFileSync(path.resolve(import.meta.dirname, "../../lib/cloud/mount-scratch.sh"), "utf8");
     for (const [id, { Properties }] of ofKind("AWS::EC2::LaunchTemplate")) {
-      const userData = Properties.LaunchTemplateData.UserData["Fn::Base64"];
-      const boundary = /^Content-Type: multipart\/mixed; boundary="([^"]+)"/.exec(userData)?.[1];
-      const parts = userData.split(`--${boundary}`);
+      const { parts, head, script: body } = userDataOf(Properties);
       expect(parts, id).toHaveLength(3);
-      const [head, body] = parts[1]!.split(/\n\n(.*)/s) as [string, string];
       expect(head).toContain('Content-Type: text/x-shellscript; charset="us-ascii"');
       expect(body.trim()).toBe(script.trim());
       expect(parts[2]!.trim()).toBe("--");
@@ -305,13 +311,19 @@ describe("fleets that are too large", () => {
   });
 });
 
-describe("mount-scratch.sh as shellcheck reads it", () => {
-  const script = path.resolve(import.meta.dirname, "../../lib/cloud/mount-scratch.sh");
-  const hasShellcheck = spawnSync("shellcheck", ["--version"]).status === 0;
-
-  it.skipIf(!hasShellcheck)("has no finding", () => {
-    const { status, stdout } = spawnSync("shellcheck", ["--severity=style", script], { encoding: "utf8" });
-    expect(stdout).toBe("");
-    expect(status).toBe(0);
+// A Debian package, and no dependency of ours: where it is not installed, the test is skipped by this name.
+const hasShellcheck = spawnSync("shellcheck", ["--version"]).status === 0;
+describe.skipIf(!hasShellcheck)("shellcheck", () => {
+  it("has no finding in the user data of any instance type", () => {
+    const scripts = ofKind("AWS::EC2::LaunchTemplate").map(([, { Properties }]) => userDataOf(Properties).script);
+    expect(scripts.length).toBeGreaterThan(PUBLISHED.length);
+    for (const script of new Set(scripts)) {
+      const { status, stdout } = spawnSync("shellcheck", ["--severity=style", "-"], {
+        encoding: "utf8",
+        input: script,
+      });
+      expect(stdout).toBe("");
+      expect(status).toBe(0);
+    }
   });
 });

@@ -5,7 +5,7 @@ import path from "node:path";
 import { Template } from "aws-cdk-lib/assertions";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { JOB_ENDPOINTS } from "../../lib/aws/capacity.ts";
-import { nightlyEvent, OUTPUTS, STACKS } from "../../lib/contracts/index.ts";
+import { nightlyEvent, OUTPUTS, STACKS, strategy } from "../../lib/contracts/index.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 import { readRunbook } from "./runbook.ts";
 
@@ -16,7 +16,10 @@ let workflow: Template;
 let network: Template;
 beforeAll(() => {
   outdir = mkdtempSync(path.join(tmpdir(), "voxelburst-operations-"));
-  const voxelburst = { schedule: { dataset: "hippocampus", timeZone: "Europe/Berlin" } };
+  const voxelburst = {
+    schedule: { dataset: "hippocampus", timeZone: "Europe/Berlin" },
+    image: { source: "codebuild" },
+  };
   // Nothing here looks into the functions' code.
   const app = voxelburstApp({ outdir, context: { voxelburst, "aws:cdk:bundling-stacks": [] } });
   const { stacks } = app.synth();
@@ -80,6 +83,19 @@ describe("alarms", () => {
     for (const queue of queues) expect(watched, queue).toContain(`"Fn::GetAtt":["${queue}","QueueName"]`);
   });
 
+  test("tell of a build of the image that failed, as CodeBuild counts it", () => {
+    const failed = (alarms() as (Alarm & object)[]).find((alarm) => anchorOf(alarm) === "imagebuildfailed");
+    expect(failed).toMatchObject({
+      Namespace: "AWS/CodeBuild",
+      MetricName: "FailedBuilds",
+      Dimensions: [{ Name: "ProjectName", Value: expect.anything() }],
+      Statistic: "Sum",
+      Threshold: 1,
+      ComparisonOperator: "GreaterThanOrEqualToThreshold",
+      TreatMissingData: "notBreaching",
+    });
+  });
+
   test("of what must happen go off when nothing does", () => {
     const bySilence = alarms().filter(({ TreatMissingData }) => TreatMissingData === "breaching");
     expect(bySilence.map(anchorOf).sort()).toEqual(["guardsilent", "nightlyabsent"]);
@@ -106,6 +122,11 @@ describe("the nightly schedule", () => {
     // What Scheduler puts there, as its guide has it.
     const parsed = nightlyEvent.parse({ ...input, night: "2026-11-24T02:00:00Z" });
     expect(parsed).toMatchObject({ dataset: "hippocampus", recipe: { strategies: expect.arrayContaining(["fp32"]) } });
+    // The whole ladder: without its engines, start-run would take the fastest alone.
+    expect(parsed.recipe).toMatchObject({
+      strategies: strategy.options,
+      engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
+    });
   });
 });
 

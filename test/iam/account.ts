@@ -91,7 +91,8 @@ export class RoleAccount {
 
   /** A container's process. @throws Error with what it wrote when it fails */
   async stage(role: string, args: readonly string[], environment: Record<string, string> = {}): Promise<void> {
-    const cwd = path.join(this.folder, "work");
+    // A host of its own: what another role's container fetched is not there.
+    const cwd = path.join(this.folder, "work", role);
     mkdirSync(cwd, { recursive: true });
     const child = spawn(python, ["-m", "voxelburst", ...args], {
       cwd,

@@ -43,6 +43,12 @@ const OTHERS: Record<string, readonly Call[]> = {
     stopJob,
   ],
   TrainRole: [write("preprocess/h/x"), write("compile/h/x"), object("GetObject", "data/datasets/d/x"), stopTraining],
+  TrainClusterRole: [
+    write("preprocess/h/x"),
+    write("runs/r/sagemaker/model.tar.gz"),
+    object("GetObject", "data/datasets/d/x"),
+    stopJob,
+  ],
   CompileJobRole: [write("train/h/x"), write("infer/h/x"), object("GetObject", "quarantine/r/x.json"), stopJob],
   InferJobRole: [write("compile/h/x"), write("runs/r/plan.json"), read("train/h/x"), stopJob],
   PlanFunctionRole: [write("train/h/x"), object("GetObject", "data/datasets/d/x"), stopJob],

@@ -1,8 +1,8 @@
 // A run of phantoms in which every stage's process, plan and report do all that they do in a run.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
-import { type PlanOutput, planOutput, type RunRequest, runRequest } from "../../lib/contracts/index.ts";
+import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
+import { keys, type PlanOutput, planOutput, type RunRequest, runRequest } from "../../lib/contracts/index.ts";
 import { uploadEvent } from "../aws/trigger-account.ts";
 import type { RoleAccount } from "./account.ts";
 
@@ -98,6 +98,25 @@ export class StageScenario {
       writeFileSync(file, await Body!.transformToByteArray());
     }
     await this.at.stage(role, ["train"], { SAGEMAKER_BASE_DIR: base, TRAINING_JOB_NAME: "train-x" });
+  }
+
+  /** The same training as a Batch multi-node job, of one node: the task is its argument, and it fetches what it reads. */
+  async trainOnCluster(): Promise<void> {
+    const [training] = this.plan.trainings;
+    await this.at.stage("TrainClusterRole", ["train", "--task", `s3://artefacts/${training!.taskKey}`], {
+      AWS_BATCH_JOB_NUM_NODES: "1",
+      AWS_BATCH_JOB_NODE_INDEX: "0",
+      AWS_BATCH_JOB_MAIN_NODE_INDEX: "0",
+    });
+  }
+
+  /** As the account's owner: what a training left, so that the next one finds nothing to skip. */
+  async forgetTraining(): Promise<void> {
+    const { s3 } = this.at.account;
+    for (const Prefix of [keys.outputs("train"), `${keys.results(this.request.runId)}train`]) {
+      const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: "artefacts", Prefix }));
+      for (const { Key } of Contents) await s3.send(new DeleteObjectCommand({ Bucket: "artefacts", Key: Key! }));
+    }
   }
 
   async compileAndInfer(): Promise<void> {

@@ -16,6 +16,8 @@ beforeAll(async () => {
   await scenario.startRun();
   await scenario.ingestAndPlan();
   await scenario.preprocess();
+  await scenario.trainOnCluster();
+  await scenario.forgetTraining();
   await scenario.train("TrainRole");
   await scenario.compileAndInfer();
   await scenario.report();
@@ -25,4 +27,4 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-checkRoles(() => at, /^(Ingest|Preprocess|Compile|Infer)JobRole|^TrainRole|^(Plan|Report)FunctionRole/);
+checkRoles(() => at, /^(Ingest|Preprocess|Compile|Infer)JobRole|^Train(Cluster)?Role|^(Plan|Report)FunctionRole/);

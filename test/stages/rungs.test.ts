@@ -28,6 +28,13 @@ describe("the default deployment", () => {
     expect(names(ladders.Infer)).toEqual(names(ladders.Compile));
   });
 
+  it("ingests on Spot CPUs, and On-Demand where Spot has none: one definition, reserved at the dearest of the types", () => {
+    expect(names(ladders.Ingest)).toEqual(["spot-cpu", "on-demand-cpu"]);
+    expect(new Set(ladders.Ingest.map(({ queue }) => queue)).size).toBe(2);
+    for (const key of ["definition", "instanceType", "childrenPerInstance"] as const)
+      expect(new Set(ladders.Ingest.map((rung) => rung[key])).size, key).toBe(1);
+  });
+
   it("trains on SageMaker, and on Batch over EFA for a recipe that asks for it, never on Spot there", () => {
     expect(ladders.Train.map(({ name, isPreferred }) => [name, isPreferred])).toEqual([
       ["spot-ml.p5.4xlarge", true],

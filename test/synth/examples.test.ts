@@ -11,6 +11,7 @@ import type { IConstruct } from "constructs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { idleCosts, templatesIn } from "../../lib/cloud/idle-costs.ts";
 import { readDeployment } from "../../lib/cloud/settings.ts";
+import { PRICES_REGION } from "../../lib/contracts/prices.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 import { idleTable, optionsTable, quotaTable, withTables } from "./deploy-tables.ts";
 
@@ -80,7 +81,10 @@ describe.each(CONFIGURATIONS)("with %s", (configuration) => {
   });
 
   it("nothing is left to acknowledge for CDK's own rules, AwsSolutions and HIPAA.Security", () => {
-    expect(findingsIn(of().outdir)).toEqual([]);
+    const { region = PRICES_REGION } = readDeployment(of().app);
+    // What an example cannot know: who deploys it renews the prices of its region.
+    const ofPrices = "Construct Annotations Annotation::voxelburst:pricesOfAnotherRegion at VoxelburstWorkflow/Ledger";
+    expect(findingsIn(of().outdir)).toEqual(region === PRICES_REGION ? [] : [ofPrices]);
     expect(of().error).toBeUndefined();
   });
 

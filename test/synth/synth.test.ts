@@ -328,6 +328,15 @@ describe("job definitions", () => {
   });
 });
 
+describe("instances", () => {
+  it("carry the tag that budgets and the bill look at, which Batch does not take from the environment's own", () => {
+    const environments = Object.entries(templates.VoxelburstFleet.findResources("AWS::Batch::ComputeEnvironment"));
+    expect(environments.length).toBeGreaterThan(2);
+    for (const [name, { Properties }] of environments)
+      expect(Properties.ComputeResources.Tags, name).toMatchObject({ application: "voxelburst" });
+  });
+});
+
 describe("the trigger", () => {
   it("has one wildcard, since a prefix and a suffix in one list would be ORed", () => {
     templates.VoxelburstWorkflow.hasResourceProperties("AWS::Events::Rule", {

@@ -28,6 +28,18 @@ const refusing =
   };
 
 describe("a rung without a machine", () => {
+  const ARRAYS = ["Ingest", "Preprocess", "Infer"];
+  const HOST_LOST = "Host EC2 (instance i-1) terminated.";
+  const PARENT = { ArrayJobId: "876da822-4198-45f2-a252-6cea32512ea8", JobStatus: "FAILED", MaxResults: 100 };
+  /** Pages of failed children, by the token that leads to each. */
+  const pagesOf =
+    (pages: readonly (readonly string[])[]) =>
+    ({ arguments: given }: TaskRequest) => {
+      const page = Number((given as { NextToken?: string }).NextToken ?? 0);
+      const more = page + 1 < pages.length ? { NextToken: String(page + 1) } : {};
+      return { ...failedChildren(...pages[page]!), ...more };
+    };
+
   it.each([
     ["no instance in its time", BATCH.noCapacity, "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"],
     ["a queue that cannot hold the job", BATCH.queueTooSmall, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"],
@@ -51,21 +63,16 @@ describe("a rung without a machine", () => {
     expect(String(spot?.JobName)).not.toBe(String(onDemand?.JobName));
   });
 
-  it.each(["Ingest", "Preprocess", "Infer"])(
-    "of the array %s falls when every failed child had none",
-    async (state) => {
-      const lost = JSON.parse(BATCH.noCapacity).StatusReason as string;
-      const { result, reported, argumentsOf } = await run({
-        [state]: onRungs(arrayParent(2)),
-        [`${state}Children`]: failedChildren(lost, "Host EC2 (instance i-1) terminated."),
-      });
-      expect(result.status).toBe("SUCCEEDED");
-      expect(reported?.falls).toMatchObject([{ stage: state.toLowerCase(), reason: lost }]);
-      expect(argumentsOf(`${state}Children`)).toEqual([
-        { ArrayJobId: "876da822-4198-45f2-a252-6cea32512ea8", JobStatus: "FAILED", MaxResults: 100 },
-      ]);
-    },
-  );
+  it.each(ARRAYS)("of the array %s falls when every failed child had none", async (state) => {
+    const lost = JSON.parse(BATCH.noCapacity).StatusReason as string;
+    const { result, reported, argumentsOf } = await run({
+      [state]: onRungs(arrayParent(2)),
+      [`${state}Children`]: failedChildren(lost, "Host EC2 (instance i-1) terminated."),
+    });
+    expect(result.status).toBe("SUCCEEDED");
+    expect(reported?.falls).toMatchObject([{ stage: state.toLowerCase(), reason: lost }]);
+    expect(argumentsOf(`${state}Children`)).toEqual([PARENT]);
+  });
 
   it("of an array does not fall when a child failed by itself: it would fail again", async () => {
     const { reported, argumentsOf } = await run({
@@ -77,12 +84,76 @@ describe("a rung without a machine", () => {
     expect(reported?.failures).toMatchObject([{ stage: "infer", error: TASK_FAILED }]);
   });
 
-  it("of an array fails as its parent did when its children cannot be asked", async () => {
-    const { reported } = await run({
-      Infer: onRungs(arrayParent(1)),
-      InferChildren: failing("Batch.ClientException", "Rate exceeded"),
+  it.each(ARRAYS)(
+    "of the array %s with more failed children than a page has falls when those of every page lost their hosts",
+    async (state) => {
+      const pages = pagesOf([Array(100).fill(HOST_LOST), Array(100).fill(HOST_LOST), [HOST_LOST], []]);
+      const { result, reported, argumentsOf } = await run({
+        [state]: onRungs(arrayParent(201, 300)),
+        [`${state}Children`]: pages,
+        [`${state}MoreChildren`]: pages,
+      });
+      expect(result.status).toBe("SUCCEEDED");
+      expect(reported?.falls).toMatchObject([{ stage: state.toLowerCase(), reason: HOST_LOST }]);
+      expect(argumentsOf(`${state}Children`)).toEqual([PARENT]);
+      expect(argumentsOf(`${state}MoreChildren`)).toEqual(
+        ["1", "2", "3"].map((NextToken) => ({ ...PARENT, NextToken })),
+      );
+    },
+  );
+
+  it.each(ARRAYS)(
+    "of the array %s does not fall when a child of a later page failed by itself, and looks no further",
+    async (state) => {
+      const pages = pagesOf([[HOST_LOST], [HOST_LOST, "Essential container in task exited"], [HOST_LOST]]);
+      const { reported, argumentsOf } = await run({
+        [state]: onRungs(arrayParent(4, 300)),
+        [`${state}Children`]: pages,
+        [`${state}MoreChildren`]: pages,
+      });
+      expect(reported?.falls).toEqual([]);
+      expect(reported?.failures).toMatchObject([{ stage: state.toLowerCase(), error: TASK_FAILED }]);
+      expect(argumentsOf(`${state}MoreChildren`)).toHaveLength(1);
+    },
+  );
+
+  it.each(ARRAYS)(
+    "of the array %s fails as its parent did when a later page of its children cannot be had",
+    async (state) => {
+      const { reported } = await run({
+        [state]: onRungs(arrayParent(200, 300)),
+        [`${state}Children`]: pagesOf([[HOST_LOST], [HOST_LOST]]),
+        [`${state}MoreChildren`]: failing("Batch.ClientException", "Rate exceeded"),
+      });
+      expect(reported?.falls).toEqual([]);
+      expect(reported?.failures).toMatchObject([{ stage: state.toLowerCase(), error: TASK_FAILED }]);
+    },
+  );
+
+  it("of an array is looked into for as many pages as Batch's largest array fills, and no more", async () => {
+    const endless = () => ({ ...failedChildren(HOST_LOST), NextToken: "again" });
+    const { reported, argumentsOf } = await run({
+      Infer: onRungs(arrayParent(10_000, 10_000)),
+      InferChildren: endless,
+      InferMoreChildren: endless,
     });
-    expect(reported?.failures).toMatchObject([{ stage: "infer", error: TASK_FAILED }]);
+    expect(argumentsOf("InferMoreChildren")).toHaveLength(99);
+    expect(reported?.falls).toMatchObject([{ stage: "infer", reason: HOST_LOST }]);
+  });
+
+  it("of an array does not fall when a child failed without a word", async () => {
+    const silent = failedChildren(HOST_LOST, "");
+    Reflect.deleteProperty(silent.JobSummaryList[1]!, "StatusReason");
+    const { reported } = await run({ Infer: onRungs(arrayParent(2)), InferChildren: silent });
+    expect(reported?.falls).toEqual([]);
+  });
+
+  it.each(ARRAYS)("of the array %s fails as its parent did when its children cannot be asked", async (state) => {
+    const { reported } = await run({
+      [state]: onRungs(arrayParent(1)),
+      [`${state}Children`]: failing("Batch.ClientException", "Rate exceeded"),
+    });
+    expect(reported?.failures).toMatchObject([{ stage: state.toLowerCase(), error: TASK_FAILED }]);
     expect(JSON.parse(reported?.failures[0]?.cause ?? "").ArrayProperties.StatusSummary.FAILED).toBe(1);
   });
 

@@ -140,7 +140,7 @@ const statesOf = (states: Record<string, State>): [string, State][] =>
   ]);
 
 const OF_A_LADDER =
-  /^(Ingest|Preprocess|Train|Compile|Infer)(On|OnCluster|Model|Transform|Rungs|HasRung|Reserve|IsGranted|Children|Settle|Wait|Outcome|Fall)?$/;
+  /^(Ingest|Preprocess|Train|Compile|Infer)(On|OnCluster|Model|Transform|Rungs|HasRung|Reserve|IsGranted|Children|ChildrenLeft|MoreChildren|Settle|Wait|Outcome|Fall)?$/;
 
 /**
  * Ways of the ladders' states that no run of this file has taken. Two ladders that are made by the same code in the same

@@ -16,7 +16,10 @@ class Progress:
     The rate is units a second since the first update: what was skipped does not count as speed.
     """
 
-    def __init__(self, stage: str, task_id: str, index: int | None, total: float, unit: str) -> None:
+    def __init__(
+        self, stage: str, task_id: str, index: int | None, total: float, unit: str, *, speaks: bool = True
+    ) -> None:
+        self._speaks = speaks
         self._fixed = {"type": "progress", "stage": stage, "taskId": task_id}
         self._index = index
         self.total = total
@@ -32,7 +35,8 @@ class Progress:
             self._worked += done - self._done
         self._done = done
         now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN and done < self.total and message is None:
+        is_soon = now - self._last < _SECONDS_BETWEEN and done < self.total and message is None
+        if is_soon or not self._speaks:
             return
         self._last = now
         event = {

@@ -43,8 +43,9 @@ class Stage:
         key = self.task.plan_key  # type: ignore[attr-defined]
         return contract.parse(contract.Plan, self.artefacts.read_json(key), "plan.json")
 
-    def progress(self, total: float, unit: str) -> Progress:
-        return Progress(self.task.stage, self.task.task_id, self.index, total, unit)
+    def progress(self, total: float, unit: str, *, speaks: bool = True) -> Progress:
+        """``speaks``: False in the processes of a stage that work in step with another one, which says it."""
+        return Progress(self.task.stage, self.task.task_id, self.index, total, unit, speaks=speaks)
 
     def name(self) -> str:
         """<taskId>, or <taskId>.<index> of an array child: as in lib/contracts/keys.ts."""

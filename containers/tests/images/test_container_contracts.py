@@ -209,3 +209,10 @@ def test_two_nodes_train_together_end_when_a_worker_is_killed_and_go_on_when_the
     assert result["steps"] == 100
     assert result["resumedFromStep"] > 0
     assert any("gloo" in said for said in result["host"]["fallbacks"])
+    # Four ranks in step: the first of them, on the main node, says how far they are.
+    said = [document for document in container.documents(main.text()) if document.get("type") == "progress"]
+    assert said[0]["done"] == result["resumedFromStep"]
+    assert said[-1]["done"] == 100
+    steps = [document["done"] for document in said]
+    assert len(steps) == len(set(steps))
+    assert [d for d in container.documents(other.text()) if d.get("type") == "progress"] == []

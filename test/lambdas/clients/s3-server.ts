@@ -3,8 +3,6 @@ import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-const PAGE = 2;
-
 const escaped = (text: string) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
@@ -21,7 +19,14 @@ function decodeChunks(body: Buffer): Buffer {
 }
 
 export class S3Server {
-  readonly objects = new Map<string, { body: Buffer; contentType: string | undefined }>();
+  readonly objects = new Map<string, { body: Buffer; contentType: string | undefined; etag?: string }>();
+  /** As under SSE-KMS: every put has an ETag of its own. */
+  isEncrypted = false;
+  /** The header of the checksum that S3 keeps of what is put, and its value. @default - none is kept */
+  checksumOf: ((body: Buffer) => [name: string, value: string]) | undefined;
+  pageSize = 2;
+  refusesHeads = false;
+  private puts = 0;
   /** Answers of conditional puts to give before the server decides on its own. */
   readonly conflicts: number[] = [];
   /** Requests, as "METHOD path?query". */
@@ -45,8 +50,15 @@ export class S3Server {
     if (url.searchParams.get("list-type") === "2") return this.list(name.replace(/\/$/, ""), url, response);
     const object = this.objects.get(name);
     if (request.method === "PUT") return this.put(name, request, response);
+    if (request.method === "HEAD" && this.refusesHeads) return this.error(response, 503, "SlowDown");
     if (!object) return this.error(response, 404, "NoSuchKey");
-    response.writeHead(200, { ETag: etagOf(object.body), "Content-Length": object.body.length });
+    const [checksum, value] = this.checksumOf?.(object.body) ?? [];
+    const wanted = checksum && request.headers["x-amz-checksum-mode"] === "ENABLED" ? { [checksum]: value } : {};
+    response.writeHead(200, {
+      ETag: object.etag ?? etagOf(object.body),
+      "Content-Length": object.body.length,
+      ...wanted,
+    });
     response.end(request.method === "HEAD" ? undefined : object.body);
   }
 
@@ -59,19 +71,23 @@ export class S3Server {
     if (conflict) return this.error(response, conflict, "ConditionalRequestConflict");
     if (request.headers["if-none-match"] === "*" && this.objects.has(name))
       return this.error(response, 412, "PreconditionFailed");
-    this.objects.set(name, { body, contentType: request.headers["content-type"] });
-    response.writeHead(200, { ETag: etagOf(body) }).end();
+    this.puts += 1;
+    const etag = this.isEncrypted ? `"${String(this.puts).padStart(32, "0")}"` : etagOf(body);
+    this.objects.set(name, { body, contentType: request.headers["content-type"], etag });
+    response.writeHead(200, { ETag: etag }).end();
   }
 
   private list(bucket: string, url: URL, response: ServerResponse): void {
     const prefix = `${bucket}/${url.searchParams.get("prefix") ?? ""}`;
     const after = url.searchParams.get("continuation-token") ?? "";
     const names = [...this.objects.keys()].filter((name) => name.startsWith(prefix) && name > after).sort();
-    const page = names.slice(0, PAGE);
-    const more = names.length > PAGE;
+    const page = names.slice(0, this.pageSize);
+    const more = names.length > this.pageSize;
     const contents = page.map((name) => {
-      const { body } = this.objects.get(name)!;
-      return `<Contents><Key>${escaped(name.slice(bucket.length + 1))}</Key><Size>${body.length}</Size><ETag>${escaped(etagOf(body))}</ETag></Contents>`;
+      const { body, etag = etagOf(body) } = this.objects.get(name)!;
+      const algorithm = this.checksumOf?.(body)[0].slice("x-amz-checksum-".length).toUpperCase();
+      const checksum = algorithm ? `<ChecksumAlgorithm>${algorithm}</ChecksumAlgorithm>` : "";
+      return `<Contents><Key>${escaped(name.slice(bucket.length + 1))}</Key><Size>${body.length}</Size><ETag>${escaped(etag)}</ETag>${checksum}</Contents>`;
     });
     const next = more ? `<NextContinuationToken>${escaped(page.at(-1)!)}</NextContinuationToken>` : "";
     response.writeHead(200, { "Content-Type": "application/xml" });

@@ -4,14 +4,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { GetItemCommand } from "@aws-sdk/client-dynamodb";
-import { PutObjectCommand } from "@aws-sdk/client-s3";
+import { GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { DescribeExecutionCommand, ListExecutionsCommand, StopExecutionCommand } from "@aws-sdk/client-sfn";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runRequest } from "../../../lib/contracts/index.ts";
 import { Gate } from "../../aws/gate.ts";
 import { type Moto, motoEnvironment, startMoto } from "../../aws/moto.ts";
 import { bundleFor, Sandbox, SandboxDied, type SandboxOptions } from "../../aws/sandbox.ts";
-import { dropDataset, makeAccount, type TriggerAccount, uploadEvent } from "../../aws/trigger-account.ts";
+import { dropDataset, makeAccount, putInParts, type TriggerAccount, uploadEvent } from "../../aws/trigger-account.ts";
 
 const EVENTS = 20;
 const DELIVERIES = 200;
@@ -158,6 +158,21 @@ describe("after them", () => {
     expect(added).toHaveLength(1);
     expect(added[0]).toMatch(/^dataset-05-[0-9a-f]{12}-1$/);
     expect(new Set(results.map(({ runId }) => runId))).toEqual(new Set(added));
+  }, 60_000);
+
+  it("the same bytes uploaded again name their run, although they have other ETags, as under KMS", async () => {
+    const before = await executions();
+    const { s3 } = account;
+    for (const file of ["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "dataset.json"]) {
+      const at = { Bucket: "data", Key: `datasets/dataset-09/${file}` };
+      const { Body, ETag } = await s3.send(new GetObjectCommand(at));
+      const again = await putInParts(account, at, await Body!.transformToByteArray());
+      expect(again).not.toBe(ETag);
+    }
+    const { results } = await deliver([uploadEvent("dataset-09", "uploaded again")]);
+    const [started] = before.filter((name) => name.startsWith("dataset-09-"));
+    expect(results).toEqual([{ runId: started, outcome: "open" }]);
+    expect(await executions()).toHaveLength(before.length);
   }, 60_000);
 
   it("a duplicate of an upload whose run was stopped names that run, and starts nothing", async () => {

@@ -178,7 +178,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         share=len(positions) * me.ranks / sampling.batch,
     )
     take = TrainingStep(network, optimizer, scaler, strategy, loss, device, ranks=me.ranks)
-    progress = stage.progress(budget.total or budget.guess(0, 1.0), "steps")
+    progress = stage.progress(budget.total or budget.guess(0, 1.0), "steps", speaks=me.rank == 0)
     progress.update(first_step, f"resumed from step {first_step}" if first_step else None, skipped=True)
     step, last_save = first_step, time.monotonic()
     network.train()
