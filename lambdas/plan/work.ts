@@ -12,6 +12,7 @@ import {
   type PreprocessCase,
   type RunRequest,
   type Strategy,
+  strategy as strategyNames,
   type TrainCase,
   trainTaskId,
   under,
@@ -74,11 +75,25 @@ export type PlannedParts = Pick<
   | "folds"
 >;
 
+interface Ladder {
+  strategies: readonly Strategy[];
+  engines: readonly EngineName[];
+}
+
+/**
+ * Engines are compared on the weights of one training of a fold, the furthest up the ladder of strategies; the others are
+ * scored by the first engine alone.
+ */
+function enginesOf(strategy: Strategy, { strategies, engines }: Ladder): readonly EngineName[] {
+  const rung = (one: Strategy) => strategyNames.options.indexOf(one);
+  return strategies.every((other) => rung(other) <= rung(strategy)) ? engines : engines.slice(0, 1);
+}
+
 export async function workOf(
   request: RunRequest,
   plan: PlannedParts,
   cases: { training: readonly IngestedCase[]; test: readonly IngestedCase[] },
-  choices: { strategies: readonly Strategy[]; engines: readonly EngineName[] },
+  choices: Ladder,
   machine: Machine,
   store: ObjectStore,
   /** What ddp may have of it and of more like it. */
@@ -119,7 +134,7 @@ export async function workOf(
           fold[part].map((caseId) => ({ caseId, part, arraysPrefix: keys.output("preprocess", arrays.get(caseId)!) })),
         ),
         engines: await Promise.all(
-          choices.engines.map((engine) => engineWork(engine, hash, fold, strategy, hashes("validation"))),
+          enginesOf(strategy, choices).map((engine) => engineWork(engine, hash, fold, strategy, hashes("validation"))),
         ),
       });
     }

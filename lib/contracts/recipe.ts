@@ -71,7 +71,11 @@ export const recipe = z.strictObject({
     .describe("names in splits.json, or fold0 to fold4; default: the first"),
   foldCount: z.int().min(2).max(20).default(5).describe("when there is no splits.json"),
   strategies: listOf(strategy).optional().describe("default: the fastest that the machine has"),
-  engines: listOf(engine).optional().describe("default: the fastest that the machine has"),
+  engines: listOf(engine)
+    .optional()
+    .describe(
+      "all on the weights of the last of the strategies, the first on the others'; default: the fastest that the machine has",
+    ),
   infer: z
     .strictObject({
       overlap: z.number().min(0).max(0.9).default(0.5),

@@ -61,21 +61,19 @@ describe("plan", () => {
     expect(inferred.map((item) => item.part)).toEqual([...Array(4).fill("validation"), "test"]);
   });
 
-  it("makes a training of every fold and strategy, with every engine", async () => {
+  it("makes a training of every fold and strategy, with every engine on the weights of the last strategy", async () => {
     const run = await Run.of({
       records,
-      recipe: { folds: ["fold0", "fold2"], strategies: ["fp32", "dali"], engines: ["torch", "onnxruntime"] },
+      recipe: { folds: ["fold0", "fold2"], strategies: ["dali", "fp32"], engines: ["onnxruntime", "torch"] },
     });
     const { output, plan } = await run.plan();
     expect(output.trainings.flatMap((training) => training.engines.map((engine) => engine.name))).toEqual([
-      "fold0-fp32-torch",
-      "fold0-fp32-onnxruntime",
-      "fold0-dali-torch",
       "fold0-dali-onnxruntime",
-      "fold2-fp32-torch",
-      "fold2-fp32-onnxruntime",
-      "fold2-dali-torch",
+      "fold0-dali-torch",
+      "fold0-fp32-onnxruntime",
       "fold2-dali-onnxruntime",
+      "fold2-dali-torch",
+      "fold2-fp32-onnxruntime",
     ]);
     expect(new Set(output.trainings.map((training) => training.trainHash)).size).toBe(4);
     expect(plan.folds.map((fold) => fold.name)).toEqual(["fold0", "fold2"]);

@@ -61,7 +61,7 @@ describe("the estimate", () => {
       engines: ["torch", "onnxruntime"],
     });
     expect(stage(many, "train").minutes / stage(one, "train").minutes).toBeCloseTo(4, 1);
-    expect(stage(many, "infer").minutes / stage(one, "infer").minutes).toBeGreaterThan(7);
+    expect(stage(many, "infer").minutes / stage(one, "infer").minutes).toBeGreaterThan(5);
   });
 
   it("leaves out what exists already", async () => {
