@@ -1,5 +1,6 @@
 // What a recipe leaves open and the machine decides: strategies, engines, precision, budget.
-import type { EngineName, Machine, Plan, Recipe, Strategy } from "../../lib/contracts/index.ts";
+import type { EngineName, Machine, Network, Plan, Recipe, Strategy } from "../../lib/contracts/index.ts";
+import { isSwin } from "./swin.ts";
 import { REFERENCE_WIDTH } from "./topology.ts";
 
 export interface Refusal {
@@ -35,7 +36,14 @@ export interface Scale {
 }
 const GPU_SCALE: Scale = { width: REFERENCE_WIDTH, memoryGiB: 8, maxBatch: Number.POSITIVE_INFINITY, optimizer: "sgd" };
 const CPU_SCALE: Scale = { width: 16, memoryGiB: 1, maxBatch: 2, optimizer: "adamw" };
-export const scaleOf = (machine: Machine): Scale => (machine.gpus > 0 ? GPU_SCALE : CPU_SCALE);
+/** MONAI's default and what its heads divide; transformers are trained with AdamW everywhere (recipe.md 9.2). */
+const SWIN_WIDTH = { gpu: 24, cpu: 12 };
+
+export function scaleOf(machine: Machine, model: Network["model"]): Scale {
+  const scale = machine.gpus > 0 ? GPU_SCALE : CPU_SCALE;
+  if (!isSwin(model)) return scale;
+  return { ...scale, width: machine.gpus > 0 ? SWIN_WIDTH.gpu : SWIN_WIDTH.cpu, optimizer: "adamw" };
+}
 
 /** recipe.md 8.1's "standard" budget: 100 of nnU-Net's epochs, within 0.3 points of its 1,000. */
 const GPU_STEPS = 25_000;
@@ -58,7 +66,7 @@ export function choose(recipe: Recipe, machine: Machine): Choices {
     strategies,
     engines: enginesOf(recipe, machine),
     precision: precisionOf(recipe, machine, notes),
-    optimizer: recipe.train.optimizer ?? scaleOf(machine).optimizer,
+    optimizer: recipe.train.optimizer ?? scaleOf(machine, recipe.model.name).optimizer,
     budget: budgetOf(recipe, machine),
     refusal: refuseEngines(recipe, machine),
     notes,
@@ -71,9 +79,15 @@ function enginesOf(recipe: Recipe, machine: Machine): EngineName[] {
   return [...new Set(recipe.engines ?? available.slice(0, 1))];
 }
 
-/** EngineUnavailable where the machine lacks an engine: known from the recipe alone, before anything starts. */
+/** EngineUnavailable where machine or model cannot have an engine: known from the recipe alone, before anything starts. */
 export function refuseEngines(recipe: Recipe, machine: Machine): Refusal | undefined {
   const engines = enginesOf(recipe, machine);
+  if (engines.includes("triton") && recipe.model.name !== "unet3d")
+    return {
+      code: "EngineUnavailable",
+      message: `The recipe asks for the engine triton, whose kernels are of the model unet3d alone; its model is ${recipe.model.name}.`,
+      remedy: "Name inductor or tensorrt in `engines`.",
+    };
   const missing = engines.filter((name) => !machine.engines.includes(name));
   if (engines.length > 0 && missing.length === 0) return undefined;
   const has = machine.engines.join(", ") || "none";

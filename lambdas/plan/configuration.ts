@@ -1,6 +1,7 @@
 // Patch, topology and batch for a memory target (nnU-Net v2, get_plans_for_configuration; recipe.md 1.2 and 1.3).
 import type { Network } from "../../lib/contracts/index.ts";
 import { map3, product, roundHalfEven, type Triple } from "./arithmetic.ts";
+import { isSwin, SWIN_DIVISOR, swinFeatures, swinTopology } from "./swin.ts";
 import { featureMapElements, featuresOf, poolingTopology, REFERENCE_WIDTH, type Topology } from "./topology.ts";
 
 /** Feature-map elements of one sample of nnU-Net's reference: 8 GB at a batch of 2. */
@@ -45,11 +46,15 @@ export const gpuMemoryGiB = (elements: number, batch: number): number =>
   (REFERENCE_GIB * elements * batch) / (REFERENCE_ELEMENTS * REFERENCE_BATCH);
 
 function elementsOf(topology: Topology, { classes, width, model }: Target): number {
-  const features = featuresOf(plannedWidth(width), topology.strides.length);
+  // Attention, which most of Swin UNETR's memory is, does not grow with the width: it is planned as it is.
+  const features = isSwin(model) ? swinFeatures(width) : featuresOf(plannedWidth(width), topology.strides.length);
   return featureMapElements(topology.patch, { strides: topology.strides, features }, classes, model);
 }
 
-/** nnU-Net's 3D patch, topology and batch. */
+const topologyOf = ({ spacing, model }: Target, size: readonly number[]): Topology =>
+  isSwin(model) ? swinTopology(size) : poolingTopology(spacing, size);
+
+/** nnU-Net's 3D patch, topology and batch; of Swin UNETR the same rules over its own topology. */
 export function planConfiguration(target: Target): Configuration {
   const { spacing, medianShape } = target;
   // The aspect of the spacing with the volume of 256^3, clipped to the median case.
@@ -57,15 +62,16 @@ export function planConfiguration(target: Target): Configuration {
   const scale = (256 ** 3 / product(inverse)) ** (1 / 3);
   const initial = map3(inverse, (edge, axis) => Math.min(roundHalfEven(edge * scale), medianShape[axis]!));
 
-  let topology = poolingTopology(spacing, initial);
+  let topology = topologyOf(target, initial);
   let elements = elementsOf(topology, target);
   while (elements > referenceElements(target.memoryGiB)) {
-    const axis = mostOversized(topology.patch, medianShape);
+    const axis = mostOversized(topology.patch, medianShape, isSwin(target.model) ? SWIN_DIVISOR : 0);
+    if (axis === undefined) break;
     // One divisor less may allow a smaller divisor: shrink by that one, or sizes such as 224 would be skipped.
     const shrunk = map3(topology.patch, (edge, i) => (i === axis ? edge - topology.divisor[i]! : edge));
-    const { divisor } = poolingTopology(spacing, shrunk);
+    const { divisor } = topologyOf(target, shrunk);
     const next = map3(topology.patch, (edge, i) => (i === axis ? edge - divisor[i]! : edge));
-    topology = poolingTopology(spacing, next);
+    topology = topologyOf(target, next);
     elements = elementsOf(topology, target);
   }
   return { ...topology, elements, batch: batchFor(topology.patch, elements, target) };
@@ -73,14 +79,19 @@ export function planConfiguration(target: Target): Configuration {
 
 /** The configuration of a patch that the recipe gives; see padding in `patch` for whether it fits its own pooling. */
 export function configurationOf(patch: Triple, target: Target): Configuration {
-  const topology = poolingTopology(target.spacing, patch);
+  const topology = topologyOf(target, patch);
   const elements = elementsOf(topology, target);
   return { ...topology, elements, batch: batchFor(topology.patch, elements, target) };
 }
 
-/** Axis whose patch edge is largest against the median case; the last of equals. */
-function mostOversized(patch: Triple, medianShape: Triple): number {
-  const ratios = patch.map((edge, axis) => edge / medianShape[axis]!);
+/**
+ * Axis whose patch edge is largest against the median case; the last of equals.
+ *
+ * @param smallest - edge that is not shrunk; undefined is returned where it would take the last edge above it
+ */
+function mostOversized(patch: Triple, medianShape: Triple, smallest: number): number | undefined {
+  const ratios = patch.map((edge, axis) => (edge > smallest ? edge / medianShape[axis]! : 0));
+  if (smallest > 0 && product(patch) <= 2 * smallest ** 3) return undefined;
   return ratios.lastIndexOf(Math.max(...ratios));
 }
 

@@ -15,6 +15,7 @@ import { fingerprintOf } from "./fingerprint.ts";
 import { ANISOTROPY, medianShape, targetSpacing, transposeFor } from "./geometry.ts";
 import { trainingMemoryGiB, usableMemoryGiB } from "./memory.ts";
 import { normalisations } from "./normalisation.ts";
+import { isSwin, swinFeatures } from "./swin.ts";
 import { deepSupervisionWeights, featureMapElements, featuresOf } from "./topology.ts";
 
 export interface Design
@@ -53,7 +54,7 @@ export function designOf(
   const transpose = transposeFor(spacingMmZyx);
   const medianZyx = medianShape(fingerprint, spacingMmZyx);
   const classes = dataset.labels.length;
-  const scale = scaleOf(machine);
+  const scale = scaleOf(machine, recipe.model.name);
   const width = recipe.model.width ?? scale.width;
   const target = {
     spacing: transposed(spacingMmZyx, transpose),
@@ -75,7 +76,8 @@ export function designOf(
       "Set a finer plan.spacingMm, or a plan.patch of at least 8 voxels an axis.",
       { got: show(medianZyx), allowed: "at least 8 voxels on two axes" },
     );
-  const features = featuresOf(width, stages);
+  const swin = isSwin(recipe.model.name);
+  const features = swin ? swinFeatures(width) : featuresOf(width, stages);
   const elements = featureMapElements(
     configuration.patch,
     { strides: configuration.strides, features },
@@ -100,7 +102,7 @@ export function designOf(
     features,
     strides: configuration.strides,
     kernels: configuration.kernels,
-    deepSupervisionWeights: deepSupervisionWeights(stages),
+    deepSupervisionWeights: swin ? [1] : deepSupervisionWeights(stages),
   };
   return {
     spacingMmZyx,
@@ -175,7 +177,7 @@ function fitBatch(
 
 function scaleNotes({ model, plan }: Recipe, machine: Machine): string[] {
   if (machine.gpus > 0) return [];
-  const { width, memoryGiB, maxBatch } = scaleOf(machine);
+  const { width, memoryGiB, maxBatch } = scaleOf(machine, model.name);
   const set = [
     ...(model.width === undefined ? [`model.width ${width}`] : []),
     ...(plan.memoryGiB === undefined && plan.patch === undefined ? [`plan.memoryGiB ${memoryGiB}`] : []),

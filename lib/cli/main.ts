@@ -128,12 +128,19 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
         command,
       ),
     );
-  add("predict <model> <images...>", "segment new images with a model folder")
+  add("predict <paths...>", "segment new images with a model folder, or with those of several folds")
+    .usage(
+      "MODEL IMAGES... --out DIR [options]\n       voxelburst predict --model MODEL [--model MODEL ...] IMAGES... --out DIR",
+    )
     .requiredOption("--out <folder>", "where the masks go")
-    .option("--engine <name>", "of the model folder; default: the one that it was compiled for")
-    .action((model, images, options, command) =>
-      perform((context) => predict(context, model, images, options), command),
-    );
+    .option(
+      "--model <folder>",
+      "a model folder, in place of the first argument; repeated, the mean of their logits decides",
+      collect,
+      [],
+    )
+    .option("--engine <name>", "of the model folders; default: the one that each was compiled for")
+    .action((paths, options, command) => perform((context) => predict(context, paths, options), command));
   onEither(add("watch [run]", "follow a run; default: the latest")).action((wanted, { on }, command) =>
     performOn(
       on,

@@ -4,14 +4,14 @@ export const RECIPE_TEMPLATE = `# What a run of this dataset does. Every line th
 # Each field can also be given to a run: voxelburst run DATASET --set train.minutes=10 --set folds=fold1
 
 # model:
-#   name: unet3d            # nnU-Net's plain U-Net, or resenc-unet: its residual encoder
-#   width: 32               # features of the first stage, 4 to 64; default without a GPU: 16
+#   name: unet3d            # nnU-Net's plain U-Net; resenc-unet: its residual encoder; swin-unetr: a transformer
+#   width: 32               # features of the first stage, 4 to 64; default without a GPU: 16; swin-unetr: 24 and 12
 
 # train:
 #   minutes: 10             # budget; becomes a number of steps once, after warm-up
 #   steps: 25000            # budget in steps; wins over minutes
 #   precision: bf16         # fp32, bf16 or fp16, of the strategies amp, dali, fused and ddp
-#   optimizer: sgd          # sgd (nnU-Net's) or adamw, which is the default without a GPU
+#   optimizer: sgd          # sgd (nnU-Net's) or adamw, the default without a GPU and of swin-unetr
 #   seed: 0
 #   checkpointMinutes: 2    # a checkpoint at least this often
 

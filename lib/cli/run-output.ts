@@ -125,6 +125,19 @@ export function emitReport(report: Report, result: RunResult, emit: Emit): void 
   emit(note("ReportWritten", `report: ${result.html}`));
   if (result.masks) emit(note("MasksWritten", `masks:  ${result.masks}`));
   for (const model of result.models) emit(note("ModelWritten", `model:  ${model}`));
+  if (areFoldsOfOne(report, result.models))
+    emit(
+      note(
+        "EnsembleReady",
+        `all folds together: voxelburst predict ${result.models.map((model) => `--model ${model}`).join(" ")} IMAGES --out DIR`,
+      ),
+    );
+}
+
+/** Whether the models are those of several folds and differ in nothing else. */
+function areFoldsOfOne({ segmentations }: Report, models: readonly string[]): boolean {
+  const folds = new Set(segmentations.map(({ fold }) => fold));
+  return folds.size > 1 && segmentations.length === folds.size && models.length === folds.size;
 }
 
 export type RunStatusName = "succeeded" | "failed" | "refused" | "cancelled" | "running" | "interrupted";

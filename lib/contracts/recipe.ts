@@ -21,18 +21,25 @@ export const recipe = z.strictObject({
   model: z
     .union([
       modelName.transform((name) => ({ name, width: undefined })),
-      z.strictObject({
-        name: modelName.default("unet3d"),
-        width: z
-          .int()
-          .min(4)
-          .max(64)
-          .optional()
-          .describe("features of the first stage; default 32 (nnU-Net's), 16 without a GPU"),
-      }),
+      z
+        .strictObject({
+          name: modelName.default("unet3d"),
+          width: z
+            .int()
+            .min(4)
+            .max(64)
+            .optional()
+            .describe(
+              "features of the first stage; default 32 (nnU-Net's), 16 without a GPU; of swin-unetr a multiple of 12, default 24, 12 without a GPU",
+            ),
+        })
+        .refine(({ name, width = 12 }) => name !== "swin-unetr" || width % 12 === 0, {
+          path: ["width"],
+          error: "12, 24, 36, 48 or 60 for swin-unetr: its heads share the features",
+        }),
     ])
     .default({ name: "unet3d", width: undefined })
-    .describe("unet3d: nnU-Net's plain U-Net; resenc-unet: its residual encoder"),
+    .describe("unet3d: nnU-Net's plain U-Net; resenc-unet: its residual encoder; swin-unetr: a transformer"),
   plan: z
     .strictObject({
       memoryGiB: z

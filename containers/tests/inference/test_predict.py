@@ -100,6 +100,40 @@ def test_a_bad_image_is_refused_by_code_and_the_others_go_on(
     assert predictions["case-d"]["bright"] > 100
 
 
+def test_two_models_predict_by_the_mean_of_their_logits(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second model with the first one's classes exchanged: together they cannot tell one from the other."""
+    import torch
+
+    from voxelburst.model_folder import sha256_of
+
+    other = tmp_path / "elsewhere" / "other"
+    shutil.copytree(model, other)
+    weights = torch.load(other / "weights.pt", weights_only=True)
+    heads = [name for name in weights if name.startswith("output_block")]
+    for name in heads:
+        weights[name] = weights[name][[0, 2, 1]]
+    torch.save(weights, other / "weights.pt")
+    document = json.loads((other / "model.json").read_text())
+    document["files"]["weights.pt"] = sha256_of(other / "weights.pt")
+    (other / "model.json").write_text(json.dumps(document))
+
+    def voxels(*folders: Path) -> dict:
+        out = tmp_path / "-".join(folder.name for folder in folders)
+        assert run("--model", *folders, "--images", images, "--out", out, "--engine", "torch") == 0
+        *lines, summary = printed(capsys)
+        assert summary["models"] == len(folders)
+        return {line["image"]: line["voxels"] for line in lines if line["type"] == "prediction"}
+
+    alone, exchanged, both = voxels(model), voxels(other), voxels(model, other)
+    assert heads and both.keys() == alone.keys()
+    for image, found in both.items():
+        assert exchanged[image] == {"bright": alone[image]["dark"], "dark": alone[image]["bright"]}
+        # Of equal logits the first class is taken; summed in another order, a voxel may differ.
+        assert found["bright"] > 100 and found["dark"] < 0.05 * alone[image]["dark"]
+
+
 def test_masks_keep_the_grid_of_an_image_that_no_ingest_has_seen(model: Path, tmp_path: Path) -> None:
     image, _ = phantom((18, 24, 20), (1.3, 0.9, 0.8), 5)
     where = affine_of((1.3, 0.9, 0.8), 20)

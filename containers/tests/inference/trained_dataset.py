@@ -73,7 +73,8 @@ def phantom(
 class TrainedDataset:
     """Everything below ``root``/artefacts; ``plan`` is the plan document."""
 
-    def __init__(self, root: Path, **plan: Any) -> None:
+    def __init__(self, root: Path, *, steps: int = 120, **plan: Any) -> None:
+        """steps: of the training; the masks of few are noise."""
         self.root = root
         self.store = Store(f"file://{root}/artefacts/")
         self.plan = _plan_document(list(GRIDS), **plan)
@@ -82,7 +83,7 @@ class TrainedDataset:
             image, label = phantom(shape, spacing, number, border)
             self.add_case(case_id, image, affine_of(spacing, degrees), label)
         self._preprocess()
-        self._train()
+        self._train(steps)
 
     def add_case(
         self, case_id: str, image: NDArray, affine: NDArray[np.float64], label: NDArray | None
@@ -201,8 +202,9 @@ class TrainedDataset:
             == 0
         )
 
-    def _train(self) -> None:
-        """Enough for masks worth comparing; the train stage itself is tested elsewhere."""
+    def _train(self, steps: int) -> None:
+        """The default is enough for masks worth comparing; the train stage itself is tested elsewhere."""
+        patch = self.plan["patch"]
         torch.manual_seed(0)
         plan = from_json(Plan, self.plan)
         model = build(plan.network).train()
@@ -213,12 +215,12 @@ class TrainedDataset:
             for case_id in GRIDS
         ]
         losses = []
-        for _ in range(120):
+        for _ in range(steps):
             image, label = arrays[rng.integers(len(arrays))]
-            pad = [(0, max(0, p - n)) for n, p in zip(label.shape, PATCH, strict=True)]
+            pad = [(0, max(0, p - n)) for n, p in zip(label.shape, patch, strict=True)]
             image, label = np.pad(image, [(0, 0), *pad]), np.pad(label, pad)
-            start = [rng.integers(n - p + 1) for n, p in zip(label.shape, PATCH, strict=True)]
-            window = tuple(slice(s, s + p) for s, p in zip(start, PATCH, strict=True))
+            start = [rng.integers(n - p + 1) for n, p in zip(label.shape, patch, strict=True)]
+            window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
             finest = model(torch.from_numpy(image[(slice(None), *window)].copy())[None])[0]
             target = torch.from_numpy(label[window].astype(np.int64))[None]
             loss = torch.nn.functional.cross_entropy(finest, target, torch.tensor([1.0, 4.0, 4.0]))

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from voxelburst.training.optimizer import ADAMW, SGD, optimizer_of
+from voxelburst.training.optimizer import ADAMW, SGD, SWIN_ADAMW, optimizer_of
 
 
 def test_nnunets_rate_falls_from_its_start_to_zero_by_the_power_of_0_9() -> None:
@@ -40,3 +40,8 @@ def test_the_plan_names_the_optimizer(name: str, kind: type) -> None:
     optimizer, schedule = optimizer_of(name, [torch.nn.Parameter(torch.zeros(2))])
     assert isinstance(optimizer, kind)
     assert optimizer.param_groups[0]["lr"] == schedule.initial
+
+
+def test_a_transformer_has_a_rate_of_its_own() -> None:
+    _, schedule = optimizer_of("adamw", [torch.nn.Parameter(torch.zeros(2))], "swin-unetr")
+    assert schedule is SWIN_ADAMW and schedule.initial < ADAMW.initial

@@ -1,24 +1,63 @@
-// voxelburst predict MODEL IMAGES --out DIR: masks of new images with a model folder, and nothing else.
+// voxelburst predict MODEL IMAGES --out DIR: masks of new images with a model folder, or several, and nothing else.
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { VoxelburstError } from "../../contracts/index.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
 import { runWithProgress } from "../command-progress.ts";
 import { EXIT } from "../exit-codes.ts";
+import { plural } from "../format.ts";
 import { note } from "../messages.ts";
 
+export interface PredictOptions {
+  out: string;
+  model: string[];
+  engine?: string;
+}
+
+/** Masks of the images below options.out. */
 export async function predict(
   context: CommandContext,
-  model: string,
-  images: readonly string[],
-  options: { out: string; engine?: string },
+  paths: readonly string[],
+  options: PredictOptions,
 ): Promise<CommandResult> {
-  if (!existsSync(path.join(model, "model.json")))
+  const printed = await runWithProgress(context, "infer", predictArguments(paths, options));
+  const out = path.resolve(options.out);
+  const models = Math.max(1, options.model.length);
+  context.emit(note("Predicted", `${models > 1 ? `mean of ${plural(models, "model")}; ` : ""}masks: ${out}`));
+  return { exitCode: EXIT.done, json: { status: "succeeded", masks: out, ...printed } };
+}
+
+/**
+ * What the process is started with.
+ *
+ * @param paths - images; the model folder is the first of them where no --model names any
+ * @throws VoxelburstError UsageInvalid, ModelMissing or ImagesMissing
+ */
+export function predictArguments(paths: readonly string[], options: PredictOptions): [string, ...string[]] {
+  const models = options.model.length > 0 ? options.model : paths.slice(0, 1);
+  const images = options.model.length > 0 ? paths : paths.slice(1);
+  if (images.length === 0)
+    throw new VoxelburstError(
+      "UsageInvalid",
+      "No image was named.",
+      "Name images or folders of images behind the model folder.",
+      { field: "IMAGES" },
+    );
+  const lacking = models.find((model) => !existsSync(path.join(model, "model.json")));
+  if (lacking !== undefined)
     throw new VoxelburstError(
       "ModelMissing",
-      `${model} is no model folder: it has no model.json.`,
-      "Name the folder that a run prints as `model:`.",
-      { field: "MODEL", got: model },
+      `${lacking} is no model folder: it has no model.json.`,
+      "Name the folders that a run prints as `model:`.",
+      { field: "MODEL", got: lacking },
+    );
+  const folders = models.map((model) => path.resolve(model));
+  if (new Set(folders).size < folders.length)
+    throw new VoxelburstError(
+      "UsageInvalid",
+      "A model folder was named twice.",
+      "Name the folders of different folds: one that counts twice makes no better ensemble.",
+      { field: "MODEL" },
     );
   const absent = images.find((image) => !existsSync(image));
   if (absent !== undefined)
@@ -26,17 +65,11 @@ export async function predict(
       field: "IMAGES",
       got: absent,
     });
-  const out = path.resolve(options.out);
-  const printed = await runWithProgress(context, "infer", [
+  return [
     "predict",
-    "--model",
-    path.resolve(model),
-    "--images",
-    ...images.map((image) => path.resolve(image)),
-    "--out",
-    out,
+    ...["--model", ...folders],
+    ...["--images", ...images.map((image) => path.resolve(image))],
+    ...["--out", path.resolve(options.out)],
     ...(options.engine ? ["--engine", options.engine] : []),
-  ]);
-  context.emit(note("Predicted", `masks: ${out}`));
-  return { exitCode: EXIT.done, json: { status: "succeeded", masks: out, ...printed } };
+  ];
 }

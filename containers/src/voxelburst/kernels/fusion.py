@@ -79,7 +79,10 @@ def fuse_stem(model: nn.Module) -> bool:
     """
     from ..models.unet3d import blocks
 
-    wrapper: Any = blocks(model)[0].conv1
+    found = blocks(model)
+    if not found:  # The stem is the plain U-Net's: other networks keep PyTorch's.
+        return False
+    wrapper: Any = found[0].conv1
     if not fits_stem(getattr(wrapper, "conv", None)):
         return False
     wrapper.conv = StemConvolution(wrapper.conv.weight)

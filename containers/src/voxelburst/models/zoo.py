@@ -7,9 +7,11 @@ from torch import nn
 from ..contract import Network
 from ..errors import StageError
 from .resenc_unet import ResEncUNet
+from .swin_unetr import STRIDES, SwinUnetr
 from .unet3d import UNet3d
 
 _UNETS = {"unet3d": UNet3d, "resenc-unet": ResEncUNet}
+_NAMES = (*_UNETS, "swin-unetr")
 
 
 def build(network: Network) -> nn.Module:
@@ -23,8 +25,8 @@ def build(network: Network) -> nn.Module:
         StageError: ModelUnknown, when the plan names a model that is not here; NetworkInvalid, when its lists
             contradict each other.
     """
-    if network.model not in _UNETS:
-        known = ", ".join(_UNETS)
+    if network.model not in _NAMES:
+        known = ", ".join(_NAMES)
         raise StageError(
             "ModelUnknown",
             f"The plan asks for the model {network.model!r}; known here: {known}.",
@@ -42,6 +44,19 @@ def build(network: Network) -> nn.Module:
             "Run the plan stage again.",
             field="network",
         )
+    if network.model == "swin-unetr":
+        if list(network.strides) != STRIDES:
+            raise StageError(
+                "NetworkInvalid",
+                f"The plan's swin-unetr has {stages} levels or other strides; it has six, halving.",
+                "Run the plan stage again.",
+                field="network.strides",
+            )
+        return SwinUnetr(
+            input_channels=network.input_channels,
+            output_classes=network.output_classes,
+            features=list(network.features),
+        )
     return _UNETS[network.model](
         input_channels=network.input_channels,
         output_classes=network.output_classes,
@@ -57,7 +72,7 @@ def supervision_weights(network: Network) -> list[float]:
 
     nnU-Net gives the coarsest head weight 0: such a head is left out, with the gradient it does not have.
     """
-    limit = max(len(network.features) - 1, 1)
+    limit = 1 if network.model == "swin-unetr" else max(len(network.features) - 1, 1)
     weights = [w for w in network.deep_supervision_weights[:limit]]
     while len(weights) > 1 and weights[-1] == 0:
         weights.pop()

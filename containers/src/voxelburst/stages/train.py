@@ -129,7 +129,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
 
     # Network and optimizer.
     network = network_for(plan.network, strategy, device, seed=plan.seed)
-    optimizer, schedule = optimizer_of(plan.optimizer, network.parameters())
+    optimizer, schedule = optimizer_of(plan.optimizer, network.parameters(), plan.network.model)
     scaler = torch.amp.GradScaler(device.type, enabled=strategy.precision == "fp16")
 
     # The checkpoint to go on from.
