@@ -48,11 +48,14 @@ export function scaleOf(machine: Machine, model: Network["model"]): Scale {
 /** recipe.md 8.1's "standard" budget: 100 of nnU-Net's epochs, within 0.3 points of its 1,000. */
 const GPU_STEPS = 25_000;
 
-/** Fastest first: what runs when the recipe names no engine. */
+/** Fastest first, as measured on an H100 (docs/benchmarks): what runs when the recipe names no engine. */
 const ENGINES_BY_SPEED: Record<"cpu" | "gpu", readonly EngineName[]> = {
   cpu: ["onnxruntime", "torch"],
-  gpu: ["tensorrt", "inductor", "onnxruntime", "torch"],
+  gpu: ["triton", "tensorrt", "inductor", "onnxruntime", "torch"],
 };
+
+/** The engine's kernels are of one model's layers. */
+const TRITON_MODEL = "unet3d";
 
 export function choose(recipe: Recipe, machine: Machine): Choices {
   const notes: string[] = [];
@@ -75,17 +78,19 @@ export function choose(recipe: Recipe, machine: Machine): Choices {
 
 /** What the recipe names, or the fastest of the machine's. */
 function enginesOf(recipe: Recipe, machine: Machine): EngineName[] {
-  const available = ENGINES_BY_SPEED[machine.gpus > 0 ? "gpu" : "cpu"].filter((name) => machine.engines.includes(name));
+  const available = ENGINES_BY_SPEED[machine.gpus > 0 ? "gpu" : "cpu"].filter(
+    (name) => machine.engines.includes(name) && (name !== "triton" || recipe.model.name === TRITON_MODEL),
+  );
   return [...new Set(recipe.engines ?? available.slice(0, 1))];
 }
 
 /** EngineUnavailable where machine or model cannot have an engine: known from the recipe alone, before anything starts. */
 export function refuseEngines(recipe: Recipe, machine: Machine): Refusal | undefined {
   const engines = enginesOf(recipe, machine);
-  if (engines.includes("triton") && recipe.model.name !== "unet3d")
+  if (engines.includes("triton") && recipe.model.name !== TRITON_MODEL)
     return {
       code: "EngineUnavailable",
-      message: `The recipe asks for the engine triton, whose kernels are of the model unet3d alone; its model is ${recipe.model.name}.`,
+      message: `The recipe asks for the engine triton, whose kernels are of the model ${TRITON_MODEL} alone; its model is ${recipe.model.name}.`,
       remedy: "Name inductor or tensorrt in `engines`.",
     };
   const missing = engines.filter((name) => !machine.engines.includes(name));

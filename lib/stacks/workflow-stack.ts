@@ -15,6 +15,7 @@ import { Observability } from "../cloud/observability.ts";
 import { NightlySchedule } from "../cloud/schedule.ts";
 import type { Storage } from "../cloud/storage.ts";
 import type { Deployment } from "../contracts/deployment.ts";
+import { GPU_INSTANCE_TYPES } from "../contracts/instance-types.ts";
 import { OUTPUTS } from "../contracts/outputs.ts";
 import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
@@ -41,6 +42,9 @@ export interface WorkflowStackProps extends StackProps {
   readonly version: string;
 }
 
+/** Of the engine triton: engines/triton_engine.py refuses older GPUs. */
+const TRITON_CAPABILITY = 8.9;
+
 /** The seven stages, the state machine that composes them, and what starts it. */
 export class WorkflowStack extends Stack {
   readonly workflow: Workflow;
@@ -51,6 +55,8 @@ export class WorkflowStack extends Stack {
     const { buckets } = storage;
     const gpu = props.gpus[0]!;
     const type = gpu.gpu;
+    const { transform } = deployment;
+    const transformCapability = transform.enabled ? GPU_INSTANCE_TYPES[transform.instanceType].capability : Infinity;
     const machine: Machine = {
       where: "aws",
       instanceType: gpu.instanceType,
@@ -62,7 +68,18 @@ export class WorkflowStack extends Stack {
       rungs: [...new Set(props.gpus.map(({ rung }) => rung))],
       cpus: type.vcpus,
       memoryGiB: type.memoryGiB,
-      engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
+      engines: [
+        "torch",
+        "inductor",
+        "onnxruntime",
+        "tensorrt",
+        // Its kernels want all GPUs that a rung or a transform may give to be of Ada's generation or later.
+        ...([...props.gpus.map(({ gpu: { capability } }) => capability), transformCapability].every(
+          (capability) => capability >= TRITON_CAPABILITY,
+        )
+          ? (["triton"] as const)
+          : []),
+      ],
     };
     const machineJson = JSON.stringify(machine);
     const image = stageImage(this, "Image", deployment.image, props.pipeline);

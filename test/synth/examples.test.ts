@@ -115,9 +115,22 @@ describe.each(CONFIGURATIONS)("with %s", (configuration) => {
   });
 });
 
+it("the engine triton is offered where no rung and no transform has a GPU that is too old for it", () => {
+  const offers = (configuration: string) =>
+    templateFilesIn(synthesised.get(configuration)!.outdir).some((file) =>
+      Object.values<Resource>(JSON.parse(readFileSync(file, "utf8")).Resources).some(({ Properties }) =>
+        String(Properties?.Environment?.Variables?.VOXELBURST_MACHINE).includes('"triton"'),
+      ),
+    );
+  expect(Object.fromEntries(examples.map((each) => [each, offers(each)]))).toMatchObject({
+    "p4d-spot.json": false,
+    "p5-capacity-block.json": true,
+  });
+});
+
 interface Resource {
   Type: string;
-  Properties: { DefinitionString: unknown };
+  Properties: { DefinitionString: unknown; Environment?: { Variables?: Record<string, unknown> } };
 }
 
 /** The text of a reference, with a plausible value for what is known only when it is deployed. */

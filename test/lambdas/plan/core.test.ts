@@ -229,7 +229,7 @@ describe("the defaults of a machine", () => {
     ]);
   });
 
-  it("with a GPU are fused, TensorRT or else Inductor, and 25,000 steps", async () => {
+  it("with a GPU are fused, the fastest engine that the machine and the model have, and 25,000 steps", async () => {
     const { plan, training } = await chosen(h100);
     expect([training.strategy, training.gpus, training.engines[0]!.engine, plan.budget]).toEqual([
       "fused",
@@ -239,6 +239,10 @@ describe("the defaults of a machine", () => {
     ]);
     const without = await chosen({ ...h100, engines: ["torch", "inductor"] });
     expect(without.training.engines[0]!.engine).toBe("inductor");
+    const newer = { ...h100, engines: [...h100.engines, "triton" as const] };
+    expect((await chosen(newer)).training.engines[0]!.engine).toBe("triton");
+    const other = await chosen(newer, { model: { name: "resenc-unet" } });
+    expect(other.training.engines[0]!.engine).toBe("tensorrt");
   });
 
   it("with several GPUs are ddp over as many as the batch has patches for", async () => {
