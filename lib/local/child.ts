@@ -3,8 +3,14 @@ import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ErrorDocument, errorDocument, type ProgressEvent, progressEvent } from "../contracts/index.ts";
-import { diskError } from "./disk-error.ts";
+import {
+  type ErrorDocument,
+  errorDocument,
+  type ProgressEvent,
+  progressEvent,
+  VoxelburstError,
+} from "../contracts/index.ts";
+import { DISK_CODES, diskError } from "./disk-error.ts";
 
 const launcher = fileURLToPath(new URL("launcher.py", import.meta.url));
 
@@ -46,9 +52,9 @@ export interface ChildEnd {
 }
 
 /**
- * Runs a process to its end. It never throws for what the process does.
+ * Runs a process to its end. It never throws for what the process does, but where that says that the disk is full.
  *
- * @throws VoxelburstError DiskFull when the log cannot be written
+ * @throws VoxelburstError DiskFull or DiskReadOnly, met by the process or by its log
  */
 export function runChild(spec: ChildSpec): Promise<ChildEnd> {
   let log: number;
@@ -138,6 +144,10 @@ export function runChild(spec: ChildSpec): Promise<ChildEnd> {
     child.once("close", (code, signal) => {
       finish();
       if (logError) return reject(diskError(logError, "the run's data"));
+      if (code !== 0 && errorDocumentSeen) {
+        const { code: name, message, remedy, schema: _, ...details } = errorDocumentSeen;
+        if (DISK_CODES.includes(name)) return reject(new VoxelburstError(name, message, remedy, details));
+      }
       const exitCode = code ?? 128 + (signal === "SIGKILL" ? 9 : 15);
       resolve({
         exitCode,

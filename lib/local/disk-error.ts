@@ -7,6 +7,13 @@ const codeOf = (error: unknown): string | undefined =>
 export const isMissing = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes(codeOf(error) ?? "");
 export const isPresent = (error: unknown): boolean => codeOf(error) === "EEXIST";
 
+/** The codes of a disk that takes nothing more, whoever met it. */
+export const DISK_CODES: readonly string[] = ["DiskFull", "DiskReadOnly"];
+
+/** Of this machine, not of a task: the run can go on where it was once that is mended. */
+export const isDiskError = (error: unknown): error is VoxelburstError =>
+  error instanceof VoxelburstError && DISK_CODES.includes(error.code);
+
 /**
  * The coded error for a full disk, a read-only one or a lack of permission; anything else is returned as it is.
  *

@@ -2,6 +2,7 @@
 import { type ErrorDocument, VoxelburstError } from "../contracts/index.ts";
 import { StatesError } from "./asl/errors.ts";
 import type { TaskRequest } from "./asl/ports.ts";
+import { isDiskError } from "./disk-error.ts";
 import { argumentsOf, type JsonRecord, sdkMetadata } from "./job-host.ts";
 
 /** A lambda's core with its ports bound. */
@@ -10,6 +11,7 @@ export type LambdaFunction = (payload: unknown) => Promise<unknown>;
 /**
  * @param functions - by a word of the function's name: {plan: ...} answers to PlanFunction...
  * @param onError - told of the error document, whose remedy Lambda's Cause has no place for
+ * @throws VoxelburstError DiskFull and its like, which are this machine's
  * @throws StatesError named as the error that the function threw, with Lambda's {errorType, errorMessage, trace} as Cause
  */
 export async function invokeFunction(
@@ -31,6 +33,8 @@ export async function invokeFunction(
       ...sdkMetadata,
     };
   } catch (error) {
+    // Lambda has no such failure, so the state machine is not told of one: it would catch it and go on without.
+    if (isDiskError(error)) throw error;
     if (error instanceof VoxelburstError) onError(error.toDocument());
     const thrown = error instanceof Error ? error : new Error(String(error));
     const trace = (thrown.stack ?? "").split("\n");

@@ -138,6 +138,7 @@ export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promi
   const functions = ports.functions ?? coresOf(ports, running);
   checkResources(definition, functions);
   const closing = new AbortController();
+  const breaking = new AbortController();
   let broken: unknown;
   const tasks = bindTasks(
     {
@@ -167,6 +168,7 @@ export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promi
     },
     (error) => {
       broken ??= error;
+      breaking.abort();
     },
   );
   try {
@@ -182,9 +184,9 @@ export async function conductRun(claimed: ClaimedRun, ports: EnginePorts): Promi
         ports.observer.onHistory(event);
       },
       history: claimed.history,
-      signal: ports.signal,
+      signal: AbortSignal.any([ports.signal, breaking.signal]),
     });
-    if (result.status === "FAILED" && broken !== undefined) throw broken;
+    if (result.status !== "SUCCEEDED" && broken !== undefined) throw broken;
     return result;
   } finally {
     closing.abort();

@@ -1,7 +1,7 @@
 // Which Resource of the state machine is what on this machine. Anything else is refused by name before a run starts.
 import { randomUUID } from "node:crypto";
 import { VoxelburstError } from "../contracts/index.ts";
-import { StatesError } from "./asl/errors.ts";
+import { StatesError, TaskAbort } from "./asl/errors.ts";
 import type { TaskRequest, TaskRunner } from "./asl/ports.ts";
 import { listJobs, submitJob } from "./batch-job.ts";
 import { functionNamed, invokeFunction, type LambdaFunction } from "./function-call.ts";
@@ -43,7 +43,7 @@ export interface BoundTasks {
 /**
  * Tasks on this machine.
  *
- * @param onBroken - told of an error that is no task's but the engine's own, such as a full disk; the execution ends
+ * @param onBroken - told of an error that is no task's but the engine's own, such as a full disk: it is to stop the execution
  */
 export function bindTasks(bindings: Bindings, onBroken: (error: unknown) => void): BoundTasks {
   const working = new Set<Promise<unknown>>();
@@ -56,8 +56,10 @@ export function bindTasks(bindings: Bindings, onBroken: (error: unknown) => void
       try {
         return await work;
       } catch (error) {
-        if (!(error instanceof StatesError)) onBroken(error);
-        throw error;
+        if (error instanceof StatesError || error instanceof TaskAbort) throw error;
+        onBroken(error);
+        // As a stop, which a resumed run begins the state again after; a failure would be kept and gone on from.
+        throw new TaskAbort("stopped");
       } finally {
         working.delete(work);
       }

@@ -1,7 +1,8 @@
 // A process that claims a run and conducts it, so that a test can kill it: `node engine-driver.ts HOME DEFINITION`.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { RunRequest } from "../../lib/contracts/index.ts";
+import type { RunRequest, VoxelburstError } from "../../lib/contracts/index.ts";
+import { diskError } from "../../lib/local/disk-error.ts";
 import { LocalExecutions } from "../../lib/local/executions.ts";
 import { FolderStore } from "../../lib/local/folder-store.ts";
 import { homeAt } from "../../lib/local/home.ts";
@@ -46,7 +47,15 @@ if (!executions.claimed) {
       onError: () => undefined,
       onNotice: () => undefined,
     },
-    functions: { plan: async (payload) => ({ planned: payload }) },
-  });
+    functions: {
+      // On a disk that is full until a file is there.
+      plan: async (payload) => {
+        const { room } = payload as { room?: string };
+        if (room && !existsSync(room))
+          throw diskError(Object.assign(new Error("no space left"), { code: "ENOSPC" }), "the run's data");
+        return { planned: payload };
+      },
+    },
+  }).catch((error: VoxelburstError) => ({ error: error.code }));
   console.log(JSON.stringify(result));
 }

@@ -153,6 +153,33 @@ describe("a run that is conducted", () => {
     expect(await e.start().answer).toMatchObject({ status: "SUCCEEDED", output: { planned: { a: 1 } } });
   });
 
+  test.each([
+    [
+      "function",
+      (room: string) => ({
+        Type: "Task",
+        Resource: "arn:aws:states:::lambda:invoke",
+        Arguments: { FunctionName: "$" + "{PlanFunction}", Payload: { room } },
+        End: true,
+      }),
+    ],
+    ["job", (room: string) => batch("second", ["needs-room", room])],
+    ["array", (room: string) => batch("second", ["needs-room", room], undefined, { ArrayProperties: { Size: 2 } })],
+  ])("whose %s met a full disk goes on there, and no Catch has seen it", async (_, second) => {
+    const room = path.join(temporaryFolder(), "room");
+    const note = path.join(temporaryFolder(), "note");
+    const e = engine({
+      First: batch("first", ["note", note], "Second"),
+      Second: { ...second(room), Catch: [{ ErrorEquals: ["States.ALL"], Next: "Caught" }] },
+      Caught: { Type: "Fail", Error: "Caught" },
+    });
+    expect(await e.start().answer).toEqual({ error: "DiskFull" });
+    expect(await e.start().answer).toEqual({ error: "DiskFull" });
+    writeFileSync(room, "");
+    expect(await e.start().answer).toMatchObject({ status: "SUCCEEDED" });
+    expect(linesOf(note)).toHaveLength(1);
+  });
+
   test("fails as the state machine says when a job does", async () => {
     const e = engine({ Only: batch("only", ["exit", "5"]) });
     const answer = await e.start().answer;

@@ -6,6 +6,7 @@
     stubborn SECONDS    waits, whatever SIGTERM says
     start FILE SECONDS  appends an empty object to FILE and waits
     fail-once FILE CODE ends with the code when FILE is not there yet, and makes it
+    needs-room FILE     ends as a stage does on a full disk when FILE is not there
     hang-once FILE      makes FILE and waits when it is not there yet, else ends well
     progress            prints a progress event, an error document and a line of other text
     work                prints a progress event, works for a moment and ends well
@@ -35,7 +36,7 @@ def note(file: str) -> None:
         )
     }  # fmt: skip
     began = time.time()
-    time.sleep(0.15)
+    time.sleep(0.4)
     line = json.dumps({**seen, "args": sys.argv[1:], "from": began, "to": time.time()}) + "\n"
     with open(file, "a") as f:
         f.write(line)
@@ -123,6 +124,10 @@ def main() -> int:
         if not os.path.exists(rest[0]):
             open(rest[0], "w").close()
             return int(rest[1])
+    elif what == "needs-room":
+        if not os.path.exists(rest[0]):
+            print(json.dumps({"type": "error", "schema": 1, "code": "DiskFull", "message": "Full.", "remedy": "Free some."}))
+            return 1
     elif what == "hang-once":
         if not os.path.exists(rest[0]):
             open(rest[0], "w").close()
