@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +83,15 @@ def test_an_array_child_takes_its_own_lines(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", str(index))
         seen.append([c.case_id for c in stage.Stage(task).cases(contract.PreprocessCase)])
     assert seen == [["c0", "c2", "c4"], ["c1", "c3"]]
+
+
+def test_a_stages_time_begins_with_its_process(tmp_path: Path) -> None:
+    script = "import time; time.sleep(0.4); from voxelburst import host; print(host.process_age_seconds())"
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0.4 <= float(ended.stdout) <= time.monotonic() - began + 0.02
+    task = contract.parse(contract.PreprocessTask, preprocess_task(tmp_path), "task")
+    assert (datetime.now(UTC) - stage.Stage(task, 100.0).started_at).total_seconds() >= 100
 
 
 def test_a_failed_stage_leaves_an_error_document_and_exits_non_zero(

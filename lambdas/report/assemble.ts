@@ -171,7 +171,7 @@ function pauses(
   const idleMinutes = (elapsed.end - elapsed.start - coveredSeconds(intervals)) / 60;
   return idleMinutes >= 1 && idleMinutes * 60 > 0.2 * (elapsed.end - elapsed.start)
     ? [
-        `For ${idleMinutes.toFixed(1)} of its minutes no stage was running: the run waited for machines or was resumed. Rates and dollars leave that time out.`,
+        `For ${idleMinutes.toFixed(1)} of its minutes no stage was running: the run waited for machines, prepared the next stage, or was stopped and resumed. Rates and dollars leave that time out.`,
       ]
     : [];
 }

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from . import errors, paths, version_matrix
+from . import errors, host, paths, version_matrix
 
 STAGES = ("ingest", "preprocess", "train", "compile", "infer")
 COMMANDS = {
@@ -35,7 +35,7 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     from .stage import execute
 
     run = version_matrix.checked(name, importlib.import_module(f"voxelburst.stages.{name}").run)
-    return execute(name, run, task_uri)
+    return execute(name, run, task_uri, began_seconds_ago=host.process_age_seconds())
 
 
 def main(argv: list[str]) -> int:

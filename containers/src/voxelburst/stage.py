@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from . import contract, errors, host, storage
@@ -23,14 +23,14 @@ R = TypeVar("R", bound=contract._Result)
 class Stage:
     """What a stage's code is given: its task, its share of the cases, where its objects are, its progress."""
 
-    def __init__(self, task: contract._Task) -> None:
+    def __init__(self, task: contract._Task, began_seconds_ago: float = 0.0) -> None:
         self.task = task
         self.artefacts = Store(task.artefacts_uri)
         self.dataset = Store(task.dataset_uri)
         index = os.environ.get("AWS_BATCH_JOB_ARRAY_INDEX")
         self.index = int(index) if index is not None else None
-        self.started_at = datetime.now(UTC)
-        self._began = time.monotonic()
+        self.started_at = datetime.now(UTC) - timedelta(seconds=began_seconds_ago)
+        self._began = time.monotonic() - began_seconds_ago
 
     def cases(self, cls: type[C]) -> list[C]:
         """This array child's lines of the task's cases; all of them when the task is no array."""
@@ -93,11 +93,16 @@ def _load(task_uri: str, stage_name: str) -> contract._Task:
     return task
 
 
-def execute(stage_name: str, run: Callable[[Any, Stage], Any], task_uri: str) -> int:
+def execute(
+    stage_name: str, run: Callable[[Any, Stage], Any], task_uri: str, *, began_seconds_ago: float = 0.0
+) -> int:
     """Runs a stage's ``run(task, stage)`` on the task at a URI and writes its result.
 
     The result goes to runs/<id>/results/<name>.json and, for a stage with an output of its own, last of all
     to <outputPrefix>result.json, whose existence means that the output is complete.
+
+    Args:
+        began_seconds_ago: what the process took to get here. It is paid for and waited for like the rest.
 
     Returns:
         the exit code: 0, or the error's (1; 143 for a training that was stopped) after its document was
@@ -105,7 +110,7 @@ def execute(stage_name: str, run: Callable[[Any, Stage], Any], task_uri: str) ->
     """
     stage: Stage | None = None
     try:
-        stage = Stage(_load(task_uri, stage_name))
+        stage = Stage(_load(task_uri, stage_name), began_seconds_ago)
         result = run(stage.task, stage)
         if result is None:  # a rank of a distributed training that is not the first
             return 0
