@@ -79,7 +79,7 @@ def from_exception(error: BaseException) -> StageError:
         return StageError(
             "PythonPackageMissing",
             f"The Python package {error.name!r} is not installed in this environment.",
-            "Run `npm run setup`; in a container, rebuild the image from containers/images.",
+            "Delete .venv and run `npm run setup`; in a container, rebuild the image of containers/images.",
             got=str(error.name),
         )
     if isinstance(error, MemoryError) or "out of memory" in first.lower():

@@ -44,7 +44,7 @@ def peak_memory_mib() -> float:
 
 
 def process_age_seconds() -> float:
-    """Seconds since this process began, the interpreter's start and the imports included (proc(5), field 22)."""
+    """Seconds since this process began, with the interpreter's start and the imports (proc(5), field 22)."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))

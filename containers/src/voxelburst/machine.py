@@ -38,7 +38,7 @@ def main(_argv: list[str]) -> int:
             "PythonPackageMissing",
             f"The Python package{'s' if several else ''} {', '.join(missing)} {'are' if several else 'is'} "
             "not installed in this environment.",
-            "Run `npm run setup` in the checkout.",
+            "Remove .venv and run `npm run setup` in the checkout.",
             got=", ".join(missing),
         )
     print(json.dumps(describe()))

@@ -173,8 +173,8 @@ def _read_label(task: IngestTask, stage: Stage, case: IngestCase) -> tuple[Volum
         if wants_label:
             raise Refusal(
                 "LabelMissing",
-                "The training case has no label.",
-                "Give the case a label in dataset.json, or list it under `test`.",
+                "The training case has no label: dataset.json names none, or a file that is not there.",
+                "Put the file where dataset.json says, name one there, or list the case under `test`.",
                 got="no label",
                 allowed="one label a training case",
             )
