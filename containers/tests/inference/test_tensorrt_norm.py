@@ -1,4 +1,4 @@
-"""The norm that TensorRT calls: its kernels in Triton's interpreter, its plugin where TensorRT is installed."""
+"""The norm that TensorRT calls: its kernels in Triton's interpreter, the plugin where TensorRT is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other forms of an exported graph's norms for TensorRT, whose own layer wants NCDHW and a copy on either side."""
+"""Other forms of a graph's norms for TensorRT, whose own layer wants NCDHW and a copy on either side."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SPACE = (2, 3, 4)
 def fuse_norms(document: Any) -> int:
     """Replaces each InstanceNormalization and the LeakyRelu behind it by `tensorrt_plugin`'s layer, in place.
 
-    A QuantizeLinear that alone reads the result goes into the layer too, so that 8 bits are written where 16 would
-    be written, read and written again. Norms of channels that are no multiple of 8 stay.
+    A QuantizeLinear that alone reads the result goes into the layer too, so that 8 bits are written where 16
+    would be written, read and written again. Norms of channels that are no multiple of 8 stay.
 
     Returns:
         how many were replaced.
@@ -73,8 +73,8 @@ def fuse_norms(document: Any) -> int:
 def decompose_norms(document: Any) -> int:
     """Writes each InstanceNormalization as sums and products, which TensorRT's compiler may fuse, in place.
 
-    Statistics are float32 whatever the tensor is. The variance is the mean of squares less the squared mean: one
-    reading of x in place of two, at a relative error of about 1e-7 x (1 + mean^2 / variance).
+    Statistics are float32 whatever the tensor is. The variance is the mean of squares less the squared mean:
+    one reading of x in place of two, at a relative error of about 1e-7 x (1 + mean^2 / variance).
 
     Returns:
         how many were replaced.

@@ -1,8 +1,9 @@
 """Launches of the norm and activation in TensorRT's memory: its pointers, its layouts, no memory of our own.
 
-Axes: n sample, s place in space (d, h, w flattened), c channel. A layout is the number of channels beside each
-other, V: the array is (n, C / V, s, V). That is (n x C / V) samples of V channels, channels-last, so that training's
-kernels sum them as they are (kernels/norm_activation_kernels.py), and mean and rstd are (n, C) in any layout.
+Axes: n sample, s place in space (d, h, w flattened), c channel. A layout is the number of channels beside
+each other, V: the array is (n, C / V, s, V). That is (n x C / V) samples of V channels, channels-last, so that
+training's kernels sum them as they are (kernels/norm_activation_kernels.py), and mean and rstd are (n, C) in
+any layout.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from typing import Any
 import torch
 
 from ..kernels import norm_activation_kernels as sums
-from ..kernels.norm_activation_triton import DEFAULT, JOIN_CHANNELS, Tiling, cut_of, join_parts, tile_channels_of
+from ..kernels.norm_activation_triton import (
+    DEFAULT,
+    JOIN_CHANNELS,
+    Tiling,
+    cut_of,
+    join_parts,
+    tile_channels_of,
+)
 from . import tensorrt_norm_kernels as device
 
 FLOAT_BYTES = 4
@@ -65,7 +73,7 @@ class Norm:
         return 2 * FLOAT_BYTES * sum(self.scratch_floats)
 
     def scratch(self, address: int) -> list[Pointer]:
-        """The two arrays of parts, mean and rstd, one behind the other in `scratch_bytes` from an address on."""
+        """The two arrays of parts, mean and rstd, one behind the other in `scratch_bytes` from address on."""
         of_parts, of_statistics = self.scratch_floats
         pointers = []
         for floats in (of_parts, of_parts, of_statistics, of_statistics):

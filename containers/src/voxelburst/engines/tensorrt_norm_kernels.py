@@ -2,8 +2,8 @@
 # mypy: disallow-untyped-defs=False
 """The Triton kernel of TensorRT's norms: from one of its memory layouts into another.
 
-Axes: n sample, s place in space (d, h, w flattened), c channel. TensorRT's layouts of volumes differ in how many
-channels lie beside each other, V: the array is (n, C / V, s, V). V = C is channels-last (its DHWC8).
+Axes: n sample, s place in space (d, h, w flattened), c channel. TensorRT's layouts of volumes differ in how
+many channels lie beside each other, V: the array is (n, C / V, s, V). V = C is channels-last (its DHWC8).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Our norm and activation as a layer of TensorRT: a plugin of its third generation, through the Python API.
 
-TensorRT's own layer wants NCDHW and a copy on either side of it; its plugin InstanceNormalization_TRT wants cuDNN 8.
-This one takes the layouts that its 3-D convolutions have: DHWC8 (channels-last) for fp16, CDHW32 for int8. It runs
-Triton's kernels on TensorRT's stream and memory, and never waits, so that a CUDA graph can hold it.
+TensorRT's own layer wants NCDHW and a copy on either side of it; its plugin InstanceNormalization_TRT wants
+cuDNN 8. This one takes the layouts that its 3-D convolutions have: DHWC8 (channels-last) for fp16, CDHW32 for
+int8. It runs Triton's kernels on TensorRT's stream and memory, and never waits, so that a CUDA graph can hold it.
 
-Imported only where TensorRT and Triton are (`tensorrt_engine`). Written to the API of TensorRT 10.6 and 11, checked
-against 10.6's bindings; no GPU has run it yet.
+Imported only where TensorRT and Triton are (`tensorrt_engine`). Written to the API that TensorRT 10.6 and 11
+document; no GPU has run it yet.
 """
 
 from __future__ import annotations
