@@ -27,7 +27,7 @@ PLAN_FILE = "model.plan"
 _CALIBRATION_WINDOWS = 32
 # performance.md: level 3 built in 101 s what ran at 168 windows/s.
 _BUILDER_LEVEL = 3
-# In which form a graph's norms are tried: our plugin (tensorrt_plugin.py), then TensorRT's own layer. There is
+# The forms in which norms are tried: our plugin (tensorrt_plugin.py), then the layer of TensorRT. There is
 # also "operations" (onnx_norms.decompose_norms). The order awaits a measurement on an H100.
 _NORMS = ("plugin", "layer")
 _WHERE = (

@@ -1,9 +1,9 @@
 """Launches of the norm and activation in TensorRT's memory: its pointers, its layouts, no memory of our own.
 
 Axes: n sample, s place in space (d, h, w flattened), c channel. A layout is the number of channels beside
-each other, V: the array is (n, C / V, s, V). That is (n x C / V) samples of V channels, channels-last, so that
-training's kernels sum them as they are (kernels/norm_activation_kernels.py), and mean and rstd are (n, C) in
-any layout.
+each other, V: the array is (n, C / V, s, V). That is (n x C / V) samples of V channels, channels-last, so
+that training's kernels sum them as they are (kernels/norm_activation_kernels.py), and mean and rstd are
+(n, C) in any layout.
 """
 
 from __future__ import annotations

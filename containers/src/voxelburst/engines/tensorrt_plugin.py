@@ -2,7 +2,7 @@
 
 TensorRT's own layer wants NCDHW and a copy on either side of it; its plugin InstanceNormalization_TRT wants
 cuDNN 8. This one takes the layouts that its 3-D convolutions have: DHWC8 (channels-last) for fp16, CDHW32 for
-int8. It runs Triton's kernels on TensorRT's stream and memory, and never waits, so that a CUDA graph can hold it.
+int8. It runs Triton's kernels on TensorRT's stream and memory, and never waits: a CUDA graph can hold it.
 
 Imported only where TensorRT and Triton are (`tensorrt_engine`). Written to the API that TensorRT 10.6 and 11
 document; no GPU has run it yet.
