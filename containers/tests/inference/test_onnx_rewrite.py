@@ -90,8 +90,12 @@ def test_the_fused_norm_has_the_norms_parameters_and_the_activations_slope(
     assert not kinds & {"InstanceNormalization", "LeakyRelu"}
     first = next(node for node in before.graph.node if node.op_type == "InstanceNormalization")
     values = {item.name: numpy_helper.to_array(item) for item in before.graph.initializer}
-    attributes = attributes_of(plugins(document)[0])
-    np.testing.assert_array_equal(np.float32(attributes["scales"]), values[first.input[1]])
+    attributes, fused = attributes_of(plugins(document)[0]), plugins(document)[0]
+    given = {item.name: numpy_helper.to_array(item) for item in document.graph.initializer}
+    for ours, theirs in zip(fused.input[1:], first.input[1:], strict=True):
+        assert given[ours].dtype == np.float32
+        np.testing.assert_array_equal(given[ours], values[theirs])
+    assert attributes["channels"] == 8
     assert attributes["alpha"] == pytest.approx(0.01) and attributes["epsilon"] == pytest.approx(1e-5)
     assert attributes["inverse"] == 0
     windows = torch.randn(2, 1, *PATCH)
@@ -140,12 +144,8 @@ def unfused(document: Any) -> Any:
             nodes.append(node)
             continue
         has, at = attributes_of(node), node.output[0]
-        for name in ("scales", "bias"):
-            value = numpy_helper.from_array(np.float32(has[name]), f"{at}_{name}")
-            document.graph.initializer.append(value)
-        inputs = [node.input[0], f"{at}_scales", f"{at}_bias"]
         nodes.append(
-            helper.make_node("InstanceNormalization", inputs, [f"{at}_norm"], epsilon=has["epsilon"])
+            helper.make_node("InstanceNormalization", node.input, [f"{at}_norm"], epsilon=has["epsilon"])
         )
         result = f"{at}_wide" if has["inverse"] else at
         nodes.append(helper.make_node("LeakyRelu", [f"{at}_norm"], [result], alpha=has["alpha"]))

@@ -29,12 +29,8 @@ def plugin() -> Any:
 
 
 def fields(channels: int, inverse: float = 0.0) -> dict[str, np.ndarray]:
-    one = {"epsilon": 1e-5, "alpha": 0.01, "inverse": inverse}
-    return {
-        "scales": np.arange(channels, dtype=np.float32),
-        "bias": np.ones(channels, np.float32),
-        **{name: np.array([value], np.float32) for name, value in one.items()},
-    }
+    one = {"channels": channels, "epsilon": 1e-5, "alpha": 0.01, "inverse": inverse}
+    return {name: np.array([value], np.float32) for name, value in one.items()}
 
 
 def test_tensorrt_finds_the_plugin_by_name_and_makes_it_of_what_it_stored(plugin: Any) -> None:
@@ -44,8 +40,8 @@ def test_tensorrt_finds_the_plugin_by_name_and_makes_it_of_what_it_stored(plugin
     plugin.register()
     creator = trt.get_plugin_registry().get_creator(plugin.PLUGIN, plugin.PLUGIN_VERSION, "")
     assert creator is not None
-    stored = plugin.FusedNorm(fields(32, 12.5)).get_fields_to_serialize()
-    made = creator.create_plugin("norm", stored, trt.TensorRTPhase.RUNTIME)
+    norm = plugin.FusedNorm(fields(32, 12.5))  # the stored fields point into its arrays
+    made = creator.create_plugin("norm", norm.get_fields_to_serialize(), trt.TensorRTPhase.RUNTIME)
     for name, value in fields(32, 12.5).items():
         np.testing.assert_array_equal(made.fields[name], value)
     assert made.clone().inverse == 12.5
@@ -63,7 +59,11 @@ def test_the_plugin_takes_the_layouts_of_3d_convolutions_and_no_other(plugin: An
             side = trt.DynamicPluginTensorDesc()
             side.desc.type, side.desc.format = kind, layout
             sides.append(side)
-        return all(made.supports_format_combination(at, sides, 1) for at in range(len(sides)))
+        for at in (1, 2):  # scales and bias
+            parameter = trt.DynamicPluginTensorDesc()
+            parameter.desc.type, parameter.desc.format = trt.DataType.FLOAT, layouts.LINEAR
+            sides.insert(at, parameter)
+        return all(made.supports_format_combination(at, sides, 3) for at in range(len(sides)))
 
     wide, narrow = plugin.FusedNorm(fields(40)), plugin.FusedNorm(fields(64, 3.0))
     assert takes(wide, (half, layouts.DHWC8), (half, layouts.DHWC8))

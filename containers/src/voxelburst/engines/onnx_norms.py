@@ -31,32 +31,37 @@ def fuse_norms(document: Any) -> int:
     quantisers = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
     nodes: list[Any] = []
     gone: set[str] = set()
+    made: dict[str, Any] = {}
     replaced = 0
     for node in graph.node:
         activation = activations.get(node.output[0]) if node.op_type == "InstanceNormalization" else None
         if activation is None or readers[node.output[0]] != 1:
             nodes.append(node)
             continue
-        scales, bias = (numpy_helper.to_array(values[name]).astype(np.float32) for name in node.input[1:3])
-        if len(scales) % _CHANNELS:
+        channels = values[node.input[1]].dims[0]
+        if channels % _CHANNELS:
             nodes.append(node)
             continue
         attributes = {a.name: helper.get_attribute_value(a) for a in (*node.attribute, *activation.attribute)}
         result, inverse = activation.output[0], 0.0
         gone.add(activation.output[0])
         quantiser = quantisers.get(result)
-        if quantiser is not None and readers[result] == 1 and len(scales) % _EIGHT_BITS_CHANNELS == 0:
+        if quantiser is not None and readers[result] == 1 and channels % _EIGHT_BITS_CHANNELS == 0:
             inverse = 1.0 / float(numpy_helper.to_array(values[quantiser.input[1]]))
             result = quantiser.output[0]
             gone.add(quantiser.output[0])
+        parameters = []
+        for name in node.input[1:3]:
+            value = numpy_helper.to_array(values[name]).astype(np.float32)
+            parameters.append(f"{PLUGIN}_{name}")
+            made[parameters[-1]] = numpy_helper.from_array(value, parameters[-1])
         nodes.append(
             helper.make_node(
                 PLUGIN,
-                [node.input[0]],
+                [node.input[0], *parameters],
                 [result],
                 name=f"{PLUGIN}_{node.output[0]}",
-                scales=scales.tolist(),
-                bias=bias.tolist(),
+                channels=float(channels),
                 epsilon=float(attributes.get("epsilon", 1e-5)),
                 alpha=float(attributes.get("alpha", 0.01)),
                 inverse=inverse,
@@ -65,6 +70,7 @@ def fuse_norms(document: Any) -> int:
             )
         )
         replaced += 1
+    graph.initializer.extend(made.values())
     kept = [node for node in nodes if node.op_type == PLUGIN or node.output[0] not in gone]
     _replace_nodes(graph, kept)
     return replaced

@@ -24,14 +24,16 @@ _NAMESPACE = ""
 # Channels beside each other in a vector of CDHW32.
 _VECTOR = 32
 _DTYPES = {trt.DataType.HALF: torch.float16, trt.DataType.INT8: torch.int8}
-_FIELDS = ("scales", "bias", "epsilon", "alpha", "inverse")
+# Numbers alone: with NumPy 2, TensorRT 10.6's bindings read each value of a longer field as its first.
+_FIELDS = ("channels", "epsilon", "alpha", "inverse")
 
 
 class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):  # type: ignore[misc]
-    """y = LeakyReLU(InstanceNorm(x) x scales + bias), fp16, or int8 where `inverse` is not zero.
+    """y = LeakyReLU(InstanceNorm(x) x scales + bias) of the inputs x, scales and bias.
 
-    fields are float32 arrays: scales and bias a value a channel, the others one: the norm's epsilon, the
-    activation's slope alpha, and the inverse of int8's step or zero.
+    x is fp16, scales and bias float32 of a value a channel; y is fp16, or int8 where `inverse` is not zero.
+    fields are float32 arrays of one value: the number of channels, the norm's epsilon, the activation's slope
+    alpha, and the inverse of int8's step or zero.
     """
 
     def __init__(self, fields: dict[str, np.ndarray]) -> None:
@@ -44,11 +46,10 @@ class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.
         self.plugin_namespace = _NAMESPACE
         self.num_outputs = 1
         self.fields = fields
-        self.channels = len(fields["scales"])
+        self.channels = int(fields["channels"][0])
         self.inverse = float(fields["inverse"][0])
         # TensorRT adds shapes, types and layouts: plugins that differ in their values alone are timed once.
         self.timing_cache_id = f"{PLUGIN} {PLUGIN_VERSION}"
-        self.parameters: tuple[torch.Tensor, torch.Tensor] | None = None
         self.norm: Norm | None = None
 
     def get_capability_interface(self, _kind: Any) -> Any:
@@ -67,6 +68,8 @@ class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.
 
     def supports_format_combination(self, pos: int, in_out: list[Any], _inputs: int) -> bool:
         asked = in_out[pos].desc
+        if pos in (1, 2):
+            return asked.type == trt.DataType.FLOAT and asked.format == trt.TensorFormat.LINEAR
         if pos == 0:
             return asked.type == trt.DataType.HALF and self._beside(asked.format) is not None
         if self.inverse:
@@ -89,12 +92,10 @@ class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.
 
     def on_shape_change(self, inputs: list[Any], outputs: list[Any]) -> None:
         self.norm = self._norm(inputs[0].dims, inputs[0], outputs[0])
-        if self.parameters is None:
-            scales, bias = (torch.from_numpy(self.fields[name]).cuda() for name in ("scales", "bias"))
-            self.parameters = scales, bias
         # Compiled here, so that TensorRT, which times what comes next, never times a compiler.
         x, y = (Pointer(0, _DTYPES[side[0].type]) for side in (inputs, outputs))
-        for launch in self.norm.launches(x, y, *self.parameters, self.norm.scratch(0)):
+        parameter = Pointer(0, torch.float32)
+        for launch in self.norm.launches(x, y, parameter, parameter, self.norm.scratch(0)):
             launch.compile()
 
     def _norm(self, dims: Any, x: Any, y: Any) -> Norm:
@@ -122,11 +123,12 @@ class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.
         workspace: int,
         stream: int,
     ) -> None:
-        assert self.norm is not None and self.parameters is not None, "on_shape_change comes first"
+        assert self.norm is not None, "on_shape_change comes first"
         x = Pointer(inputs[0], _DTYPES[input_desc[0].type])
         y = Pointer(outputs[0], _DTYPES[output_desc[0].type])
+        scales, bias = (Pointer(address, torch.float32) for address in inputs[1:])
         with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
-            for launch in self.norm.launches(x, y, *self.parameters, self.norm.scratch(workspace)):
+            for launch in self.norm.launches(x, y, scales, bias, self.norm.scratch(workspace)):
                 launch.run()
 
     def attach_to_context(self, _resources: Any) -> FusedNorm:
@@ -150,7 +152,7 @@ class FusedNormCreator(trt.IPluginCreatorV3One):  # type: ignore[misc]
 
     def create_plugin(self, _name: str, fields: Any, _phase: Any) -> FusedNorm:
         # Copies: TensorRT owns the memory of the fields, and only during this call.
-        found = {field.name: np.array(field.data, np.float32).reshape(-1) for field in fields}
+        found = {field.name: np.array(field.data, np.float32).reshape(1) for field in fields}
         return FusedNorm({name: found[name] for name in _FIELDS})
 
 
