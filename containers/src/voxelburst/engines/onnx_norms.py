@@ -123,7 +123,11 @@ def decompose_norms(document: Any) -> int:
         difference = step("Sub", [squares, step("Mul", [mean, mean], f"{result}_m2")], f"{result}_difference")
         # Rounding may leave a constant channel a little below zero.
         variance = step("Relu", [difference], f"{result}_variance")
-        held = step("Add", [variance, constant("norm_eps", np.float32([[[[[eps]]]]]))], f"{result}_held")
+        held = step(
+            "Add",
+            [variance, constant("norm_eps", np.array(eps, np.float32).reshape(1, 1, 1, 1, 1))],
+            f"{result}_held",
+        )
         scale = step("Div", [parameter(weight), step("Sqrt", [held], f"{result}_sd")], f"{result}_scale")
         moved = step("Mul", [mean, scale], f"{result}_moved")
         shift = step("Sub", [parameter(bias), moved], f"{result}_shift")
