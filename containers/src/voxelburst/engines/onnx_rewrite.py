@@ -1,11 +1,7 @@
-"""Rewrites of an exported graph for TensorRT: its fused norm and activation, and 8 bits by Q/DQ.
-
-Precision and fusions are in the graph: TensorRT 11 has no other place for them.
-"""
+"""An exported graph in 8 bits by Q/DQ: TensorRT 11 has no other place for a precision than the graph."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,49 +12,6 @@ from torch import nn
 # The first whose DequantizeLinear may give fp16; TensorRT 10.6 reads opsets up to 20.
 _QUANTISED_OPSET = 19
 _LARGEST = 127.0
-
-
-def fuse_norms(document: Any) -> int:
-    """Replaces each InstanceNormalization and the LeakyRelu behind it by TensorRT's plugin, in place.
-
-    The plugin (InstanceNormalization_TRT, in libnvinfer_plugin) does both in the channels-last layout of the
-    convolutions, where TensorRT's own layer wants NCDHW and a copy on either side.
-
-    Returns:
-        how many were replaced.
-    """
-    from onnx import helper, numpy_helper
-
-    graph = document.graph
-    values = {item.name: item for item in graph.initializer}
-    readers = Counter(name for node in graph.node for name in node.input)
-    behind = {node.input[0]: node for node in graph.node if node.op_type == "LeakyRelu"}
-    replaced = 0
-    for node in list(graph.node):
-        activation = behind.get(node.output[0]) if node.op_type == "InstanceNormalization" else None
-        if activation is None or readers[node.output[0]] != 1:
-            continue
-        scales, bias = (numpy_helper.to_array(values[name]).astype(np.float32) for name in node.input[1:3])
-        attributes = {a.name: helper.get_attribute_value(a) for a in (*node.attribute, *activation.attribute)}
-        fused = helper.make_node(
-            "InstanceNormalization_TRT",
-            [node.input[0]],
-            [activation.output[0]],
-            name=f"norm_{node.output[0]}",
-            epsilon=float(attributes.get("epsilon", 1e-5)),
-            scales=scales.tolist(),
-            bias=bias.tolist(),
-            relu=1,
-            alpha=float(attributes.get("alpha", 0.01)),
-            plugin_version="1",
-            plugin_namespace="",
-        )
-        at = next(i for i, other in enumerate(graph.node) if other is node or other == node)
-        graph.node.remove(node)
-        graph.node.remove(activation)
-        graph.node.insert(at, fused)
-        replaced += 1
-    return replaced
 
 
 def amplitudes(model: nn.Module, windows: Iterable[torch.Tensor], where: torch.device) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..contract import EngineFile, Host
 from ..errors import StageError
-from . import onnx_export, onnx_rewrite
+from . import onnx_export, onnx_norms, onnx_rewrite
 from .engine import Engine, Site, device, engine_file, unavailable, windows_a_call
 
 NAME = "tensorrt"
@@ -27,6 +27,9 @@ PLAN_FILE = "model.plan"
 _CALIBRATION_WINDOWS = 32
 # performance.md: level 3 built in 101 s what ran at 168 windows/s.
 _BUILDER_LEVEL = 3
+# The forms in which norms are tried: our plugin (tensorrt_plugin.py), then the layer of TensorRT. There is
+# also "operations" (onnx_norms.decompose_norms). The order awaits a measurement on an H100.
+_NORMS = ("plugin", "layer")
 _WHERE = (
     "Use NVIDIA's containers (nvcr.io/nvidia/tensorrt), or its libraries with the package "
     "tensorrt-cu12-bindings; otherwise name another engine in `engines`."
@@ -68,38 +71,51 @@ def make(model: nn.Module, site: Site, precision: str, calibration: Any) -> Engi
         found = onnx_rewrite.amplitudes(model, windows, device())
         model.cpu()
         onnx_rewrite.quantise(document, found)
-    plain = document.SerializeToString(deterministic=True)
-    if _has_fused_norm():
-        onnx_rewrite.fuse_norms(document)
-    fused = document.SerializeToString(deterministic=True)
-    try:
-        graph.write_bytes(fused)
-        plan = _cached(graph, site)
-    except StageError as error:
-        if fused == plain:
-            raise
-        # The plugin wants a cuDNN of its own major version.
-        print(f"without the fused norm, as {error.message}", file=sys.stderr, flush=True)
-        graph.write_bytes(plain)
-        plan = _cached(graph, site)
+    for attempt, form in enumerate(_NORMS, 1):
+        try:
+            plan = _cached(_with_norms(graph, document, form), site)
+            break
+        except StageError as error:
+            if attempt == len(_NORMS):
+                raise
+            print(f"without the norms' form {form}: {error.message}", file=sys.stderr, flush=True)
     (site.folder / PLAN_FILE).write_bytes(plan)
     return EngineFile(engine=NAME, precision=precision, file=PLAN_FILE)
 
 
+def _with_norms(graph: Path, document: Any, form: str) -> Path:
+    """The file of the graph with its norms as our plugin, as operations, or as TensorRT's own layer.
+
+    Raises:
+        StageError: EngineBuildFailed: there is no plugin.
+    """
+    import onnx
+
+    written = onnx.ModelProto()
+    written.CopyFrom(document)
+    if form == "plugin":
+        why = _register_plugin()
+        if why:
+            raise _failed("without its plugin of the norms", [why])
+        onnx_norms.fuse_norms(written)
+    elif form == "operations":
+        onnx_norms.decompose_norms(written)
+    graph.write_bytes(written.SerializeToString(deterministic=True))
+    return graph
+
+
+def _register_plugin() -> str | None:
+    """Lets TensorRT build and load plans with our norms; or why it cannot."""
+    try:
+        from . import tensorrt_plugin
+    except (ImportError, AttributeError) as error:  # no Triton, or no plugins in Python
+        return f"the norms' plugin cannot be had here ({error})"
+    tensorrt_plugin.register()
+    return None
+
+
 def load(site: Site, entry: EngineFile) -> Engine:
     return TensorRtEngine(site, entry)
-
-
-def _has_fused_norm() -> bool:
-    """Whether this TensorRT has the plugin that `onnx_rewrite.fuse_norms` puts into a graph."""
-    import tensorrt as trt
-
-    if not trt.init_libnvinfer_plugins(None, ""):
-        return False
-    return any(
-        creator.name == "InstanceNormalization_TRT"
-        for creator in trt.get_plugin_registry().plugin_creator_list
-    )
 
 
 def _cached(graph: Path, site: Site) -> bytes:
@@ -187,6 +203,8 @@ def _failed(what: str, reasons: list[str]) -> StageError:
 
 
 class TensorRtEngine(Engine):
+    """Replays a CUDA graph of the plan, one a number of windows (powers of two, and the whole batch)."""
+
     packages = ("torch",)
 
     def __init__(self, site: Site, entry: EngineFile) -> None:
@@ -196,9 +214,8 @@ class TensorRtEngine(Engine):
         self.precision = entry.precision
         self.device = device()
         self.version = str(trt.__version__)
-        self._classes = site.network.output_classes
         self._logger = _logger()
-        trt.init_libnvinfer_plugins(self._logger, "")
+        without_plugin = _register_plugin()
         self._runtime = trt.Runtime(self._logger)
         path = engine_file(site.folder, entry)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -212,22 +229,59 @@ class TensorRtEngine(Engine):
         _, _, largest = self._engine.get_tensor_profile_shape(onnx_export.INPUT, 0)
         self.batch = int(largest[0])
         self._context = self._engine.create_execution_context()
+        window = (self.batch, site.network.input_channels, *site.patch)
+        self._windows_ncdhw = torch.zeros(window, device=self.device)
+        logits = (self.batch, site.network.output_classes, *site.patch)
+        self._logits_nkdhw = torch.empty(logits, device=self.device)
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        fallbacks = [without_plugin] if without_plugin else []
+        try:
+            for samples in sorted({self.batch, *(1 << n for n in range(self.batch.bit_length()))}):
+                self._graphs[samples] = self._captured(samples)
+        except RuntimeError as error:
+            self._graphs.clear()
+            fallbacks.append(f"TensorRT's plan runs without a CUDA graph: {str(error).splitlines()[0]}")
+        self.fallbacks = tuple(fallbacks)
 
     def host(self) -> Host:
         described = super().host()
         described.versions[NAME] = self.version
         return described
 
-    def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
-        windows_ncdhw = windows_ncdhw.contiguous()
-        shape = (len(windows_ncdhw), self._classes, *windows_ncdhw.shape[2:])
-        logits_nkdhw = torch.empty(shape, dtype=torch.float32, device=self.device)
-        self._context.set_input_shape(onnx_export.INPUT, tuple(windows_ncdhw.shape))
-        self._context.set_tensor_address(onnx_export.INPUT, windows_ncdhw.data_ptr())
-        self._context.set_tensor_address(onnx_export.OUTPUT, logits_nkdhw.data_ptr())
+    def _captured(self, samples: int) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(torch.cuda.Stream(self.device)):
+            # The first call at a shape allocates and loads, which a capture does not allow.
+            self._run(samples)
+            torch.cuda.current_stream().synchronize()
+            # Other threads of this process may go on using the GPU.
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self._run(samples)
+            except StageError as error:
+                raise RuntimeError(error.message) from error
+            finally:
+                graph.capture_end()
+        return graph
+
+    def _run(self, samples: int) -> None:
+        """From the first windows to the first logits, on the current stream."""
+        self._context.set_input_shape(onnx_export.INPUT, (samples, *self._windows_ncdhw.shape[1:]))
+        self._context.set_tensor_address(onnx_export.INPUT, self._windows_ncdhw.data_ptr())
+        self._context.set_tensor_address(onnx_export.OUTPUT, self._logits_nkdhw.data_ptr())
         if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
             reason = self._logger.errors[-1].strip()[:300] if self._logger.errors else "no reason given"
             raise StageError(
                 "EngineFailed", f"TensorRT could not run the engine: {reason}.", "Compile it again."
             )
-        return logits_nkdhw
+
+    @torch.no_grad()
+    def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
+        given = len(windows_ncdhw)
+        samples = min(self.batch, 1 << (given - 1).bit_length())
+        self._windows_ncdhw[:given].copy_(windows_ncdhw)
+        if graph := self._graphs.get(samples):
+            graph.replay()
+        else:
+            self._run(samples)
+        return self._logits_nkdhw[:given].clone()

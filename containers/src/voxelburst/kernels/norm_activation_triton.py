@@ -38,16 +38,16 @@ class Tiling:
 DEFAULT = Tiling()
 
 # Channels of a tile. 64 of bfloat16 are one 128-byte line of the cache.
-_MAX_CHANNELS = 64
+MAX_CHANNELS = 64
 # ... where programs are few: 16 channels of bfloat16 are a 32-byte sector, the least that memory moves.
 _FEW_CHANNELS = 16
 # The kernels that join parts: 8 float32 are a sector.
-_JOIN_CHANNELS = 8
+JOIN_CHANNELS = 8
 _JOIN_PARTS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Cut:
+class Cut:
     """A tiling for one shape."""
 
     tile_channels: int
@@ -59,9 +59,10 @@ class _Cut:
     small: bool
 
 
-def _cut(places: int, channels: int, tiling: Tiling) -> _Cut:
+def cut_of(places: int, channels: int, tiling: Tiling = DEFAULT) -> Cut:
+    """How the work on a sample of so many places and channels is cut."""
     small = places <= tiling.small_places
-    tile_channels = _tile_channels(channels, _FEW_CHANNELS if small else _MAX_CHANNELS)
+    tile_channels = tile_channels_of(channels, _FEW_CHANNELS if small else MAX_CHANNELS)
     tile_places = max(tiling.tile_elements // tile_channels, 1)
     if small:
         tile_places = min(tile_places, triton.next_power_of_2(places))
@@ -70,7 +71,7 @@ def _cut(places: int, channels: int, tiling: Tiling) -> _Cut:
     wanted = -(-tiles * blocks // tiling.programs_per_sample)
     tiles_of_part = min(max(wanted, tiling.min_tiles), tiling.max_tiles)
     part_places = tiles_of_part * tile_places
-    return _Cut(
+    return Cut(
         tile_channels=tile_channels,
         tile_places=tile_places,
         channel_blocks=blocks,
@@ -81,7 +82,7 @@ def _cut(places: int, channels: int, tiling: Tiling) -> _Cut:
     )
 
 
-def _tile_channels(channels: int, limit: int) -> int:
+def tile_channels_of(channels: int, limit: int = MAX_CHANNELS) -> int:
     """The largest power of two up to `limit` that divides the channels; below 16 one that covers them."""
     divisor = min(channels & -channels, limit)
     if divisor >= min(_FEW_CHANNELS, limit):
@@ -107,7 +108,7 @@ def forward(
     rstd_nc contiguous float32; weight_c and bias_c contiguous, of any of these types.
     """
     samples, places, channels = x_nsc.shape
-    cut = _cut(places, channels, tiling)
+    cut = cut_of(places, channels, tiling)
     tile = {"C": channels, "TILE_S": cut.tile_places, "TILE_C": cut.tile_channels, "num_warps": tiling.warps}
     if cut.small:
         device.small_forward_kernel[(cut.channel_blocks, samples)](
@@ -118,9 +119,9 @@ def forward(
     device.moments_kernel[(cut.parts * cut.channel_blocks, samples)](
         x_nsc, means_npc, squares_npc, places, cut.part_places, cut.parts, **tile
     )
-    device.join_moments_kernel[(-(-channels // _JOIN_CHANNELS), samples)](
+    device.join_moments_kernel[(-(-channels // JOIN_CHANNELS), samples)](
         means_npc, squares_npc, mean_nc, rstd_nc, places, cut.part_places, cut.parts, eps,
-        C=channels, TILE_P=_join_parts(cut), TILE_C=_JOIN_CHANNELS,
+        C=channels, TILE_P=join_parts(cut), TILE_C=JOIN_CHANNELS,
     )  # fmt: skip
     device.apply_kernel[(-(-places // cut.apply_places) * cut.channel_blocks, samples)](
         x_nsc, y_nsc, mean_nc, rstd_nc, weight_c, bias_c, places, cut.apply_places, slope, **tile
@@ -146,7 +147,7 @@ def backward(
     The arrays are as in `forward`; dbias_nc and dweight_nc contiguous float32.
     """
     samples, places, channels = x_nsc.shape
-    cut = _cut(places, channels, tiling)
+    cut = cut_of(places, channels, tiling)
     tile = {"C": channels, "TILE_S": cut.tile_places, "TILE_C": cut.tile_channels, "num_warps": tiling.warps}
     if cut.small:
         device.small_backward_kernel[(cut.channel_blocks, samples)](
@@ -159,9 +160,9 @@ def backward(
         x_nsc, dy_nsc, mean_nc, rstd_nc, weight_c, bias_c, sums_npc, products_npc,
         places, cut.part_places, cut.parts, slope, **tile,
     )  # fmt: skip
-    device.join_sums_kernel[(-(-channels // _JOIN_CHANNELS), samples)](
+    device.join_sums_kernel[(-(-channels // JOIN_CHANNELS), samples)](
         sums_npc, products_npc, dbias_nc, dweight_nc, cut.parts,
-        C=channels, TILE_P=_join_parts(cut), TILE_C=_JOIN_CHANNELS,
+        C=channels, TILE_P=join_parts(cut), TILE_C=JOIN_CHANNELS,
     )  # fmt: skip
     device.gradient_kernel[(-(-places // cut.apply_places) * cut.channel_blocks, samples)](
         x_nsc, dy_nsc, dx_nsc, mean_nc, rstd_nc, weight_c, bias_c, dbias_nc, dweight_nc,
@@ -169,12 +170,13 @@ def backward(
     )  # fmt: skip
 
 
-def _scratch(x_nsc: torch.Tensor, cut: _Cut) -> tuple[torch.Tensor, torch.Tensor]:
+def _scratch(x_nsc: torch.Tensor, cut: Cut) -> tuple[torch.Tensor, torch.Tensor]:
     """Two float32 arrays of one value a part and channel."""
     samples, _, channels = x_nsc.shape
     first, second = x_nsc.new_empty((2, samples, cut.parts, channels), dtype=torch.float32)
     return first, second
 
 
-def _join_parts(cut: _Cut) -> int:
+def join_parts(cut: Cut) -> int:
+    """Parts that one step of the joining kernels reads."""
     return min(_JOIN_PARTS, triton.next_power_of_2(cut.parts))
