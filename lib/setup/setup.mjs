@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Sets the checkout up and runs a task: `node lib/setup/setup.mjs [demo|test|--check]`.
+// Sets the checkout up and runs a task: `node lib/setup/setup.mjs [demo|test]`.
 // Plain JavaScript without dependencies: it runs on the machine's own Node (>= 20), before anything is installed.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -11,7 +11,11 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..")
 const venv = path.join(root, ".venv");
 const bin = path.join(root, "node_modules", ".bin");
 const lockFile = path.join(root, "containers", "requirements.lock");
-const NEEDED_GIB = 9; // 6.5 GiB of Python packages, 0.7 GiB of Node packages, room to unpack the largest wheel
+const nodeStamp = path.join(root, "node_modules", ".voxelburst-lock");
+const pythonStamp = path.join(venv, ".voxelburst-lock");
+const torchIndex = process.env.VOXELBURST_TORCH_INDEX ?? "";
+const NODE_GIB = 1; // 0.7 GB of Node packages and npm's unpacking
+const ALL_GIB = 9; // 6.5 GB of Python packages, the Node packages, room to unpack the largest wheel
 
 /** Stops with one sentence, its code and a remedy. */
 function refuse(code, sentence, remedy) {
@@ -84,26 +88,39 @@ function findPython() {
   );
 }
 
-function checkSpace() {
+/** Whether what a stamp names was installed from these very locks. */
+const installed = (stamp, wanted) => existsSync(stamp) && readFileSync(stamp, "utf8") === wanted;
+
+function checkSpace(neededGib) {
   const { bavail, bsize } = statfsSync(root);
   const freeGib = (bavail * bsize) / 2 ** 30;
-  if (freeGib < NEEDED_GIB) {
+  if (freeGib < neededGib) {
     refuse(
       "DiskTooSmall",
-      `${freeGib.toFixed(1)} GiB are free where the checkout is; the first set-up needs ${NEEDED_GIB}.`,
+      `${freeGib.toFixed(1)} GiB are free where the checkout is; this set-up needs ${neededGib}.`,
       "Free some space, or clone onto another disk.",
     );
   }
 }
 
-function setUpNode() {
-  const stamp = path.join(root, "node_modules", ".voxelburst-lock");
-  const wanted = sha256(readFileSync(path.join(root, "package-lock.json")));
-  if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== wanted) {
-    console.error("setup: installing Node 24 and the Node packages of package-lock.json (0.7 GB) ...");
-    run("npm", ["ci", "--no-audit", "--no-fund"]);
-    writeFileSync(stamp, wanted);
-  }
+function saySize() {
+  console.error(
+    torchIndex
+      ? "setup: will install the Python packages into .venv, with PyTorch from the index in VOXELBURST_TORCH_INDEX,\n" +
+          "       and 0.7 GB of Node packages where they are missing."
+      : "setup: will install PyTorch, DALI, MONAI and what they need into .venv: about 6.5 GB on disk with CUDA's libraries,\n" +
+          "       which PyPI's PyTorch cannot be imported without; and 0.7 GB of Node packages where they are missing.\n" +
+          "       For a CPU-only PyTorch set VOXELBURST_TORCH_INDEX to its index.",
+  );
+}
+
+function setUpNode(wanted) {
+  console.error("setup: installing Node 24 and the Node packages of package-lock.json (0.7 GB) ...");
+  run("npm", ["ci", "--no-audit", "--no-fund"]);
+  writeFileSync(nodeStamp, wanted);
+}
+
+function writeLauncher() {
   // A launcher, not a link to the .ts: the machine's own Node may be 20, which cannot read it.
   const launcher = path.join(bin, "voxelburst");
   rmSync(launcher, { force: true });
@@ -127,30 +144,21 @@ function withoutTorch(lock) {
   return blocks.filter((block) => !cudaOfTorch.test(block)).join("\n");
 }
 
-function setUpPython() {
-  const lock = readFileSync(lockFile, "utf8");
-  const torchIndex = process.env.VOXELBURST_TORCH_INDEX ?? "";
-  const stamp = path.join(venv, ".voxelburst-lock");
-  const wanted = sha256(lock, torchIndex);
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
-  checkSpace();
-  const python = findPython();
-  console.error(
-    torchIndex
-      ? "setup: installing the Python packages into .venv, with PyTorch from the index in VOXELBURST_TORCH_INDEX ..."
-      : "setup: installing PyTorch, DALI, MONAI and what they need into .venv: about 6.5 GB on disk with CUDA's libraries,\n" +
-          "       which PyPI's PyTorch cannot be imported without. A CPU-only PyTorch: set VOXELBURST_TORCH_INDEX to its index.",
-  );
-  if (!existsSync(path.join(venv, "bin", "pip"))) {
-    rmSync(venv, { recursive: true, force: true });
-    const made = spawnSync(python, ["-m", "venv", venv], { cwd: root, encoding: "utf8" });
-    if (made.status !== 0)
-      refuse(
-        "PythonVenvMissing",
-        `${python} -m venv failed: ${(made.stderr || made.stdout).trim().split("\n").at(-1)}.`,
-        "On Debian and Ubuntu: apt-get install python3-venv.",
-      );
-  }
+/** Makes .venv, which downloads nothing: Debian's Python without its venv package is found out here. */
+function makeVenv(python) {
+  if (existsSync(path.join(venv, "bin", "pip"))) return;
+  rmSync(venv, { recursive: true, force: true });
+  const made = spawnSync(python, ["-m", "venv", venv], { cwd: root, encoding: "utf8" });
+  if (made.status !== 0)
+    refuse(
+      "PythonVenvMissing",
+      `${python} -m venv failed: ${(made.stderr || made.stdout).trim().split("\n").at(-1)}.`,
+      "On Debian and Ubuntu: apt-get install python3-venv.",
+    );
+}
+
+function setUpPython(lock, wanted) {
+  console.error("setup: installing the Python packages of containers/requirements.lock into .venv ...");
   const scratch = path.join(venv, "setup");
   mkdirSync(scratch, { recursive: true });
   const uvPin = path.join(scratch, "uv.txt");
@@ -172,12 +180,26 @@ function setUpPython() {
   }).stdout.trim();
   writeFileSync(path.join(site, "voxelburst.pth"), `${path.join(root, "containers", "src")}\n`);
   rmSync(scratch, { recursive: true });
-  writeFileSync(stamp, wanted);
+  writeFileSync(pythonStamp, wanted);
 }
 
 checkPlatform();
-setUpNode();
-setUpPython();
+const lock = readFileSync(lockFile, "utf8");
+const wantedNode = sha256(readFileSync(path.join(root, "package-lock.json")));
+const wantedPython = sha256(lock, torchIndex);
+const needsNode = !installed(nodeStamp, wantedNode);
+const needsPython = !installed(pythonStamp, wantedPython);
+
+// All that can be refused is refused, and the size is said, before the first byte is downloaded.
+if (needsNode || needsPython) checkSpace(needsPython ? ALL_GIB : NODE_GIB);
+if (needsPython) {
+  const python = findPython();
+  saySize();
+  makeVenv(python);
+}
+if (needsNode) setUpNode(wantedNode);
+writeLauncher();
+if (needsPython) setUpPython(lock, wantedPython);
 
 const task = process.argv[2];
 const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };

@@ -23,6 +23,24 @@ const forbidden = [
   ["lib/aws/deployed.ts", "aws-cdk-lib"],
   ["lib/aws/upload.ts", "../local/home.ts"],
   ["lib/aws/reports.ts", "../../lambdas/report/handler.ts"],
+  ["lib/contracts/case-record.ts", "node:fs"],
+  ["lib/cli/main.ts", "../workflow/workflow.ts"],
+  ["lib/cli/commands/run.ts", "../../workflow/workflow.ts"],
+  ["lib/local/home.ts", "../workflow/workflow.ts"],
+  ["lib/local/machine.ts", "../../lambdas/clients/machine.ts"],
+  ["lib/local/child.ts", "@aws-sdk/client-s3"],
+  ["lib/local/slots.ts", "../aws/runs.ts"],
+  ["lib/local/faults.ts", "../../lambdas/plan/handler.ts"],
+  ["lib/aws/quotas.ts", "../workflow/workflow.ts"],
+  ["lib/cloud/network.ts", "@aws-sdk/client-ec2"],
+  ["lib/cloud/storage.ts", "../aws/cloud.ts"],
+  ["lib/stages/ingest.ts", "../setup/test.ts"],
+  ["lambdas/plan/shards.ts", "../../containers/plan.ts"],
+  ["lambdas/plan/work.ts", "@middy/core"],
+  ["lambdas/plan/rungs.ts", "../clients/machine.ts"],
+  ["lib/setup/test.ts", "zod"],
+  ["bin/app.ts", "../lib/local/home.ts"],
+  ["bin/voxelburst.ts", "../lib/local/home.ts"],
 ] as const;
 const allowed = [
   ["lib/contracts/recipe.ts", "zod"],
@@ -34,6 +52,8 @@ const allowed = [
   ["lib/cli/watch.ts", "../aws/runs.ts"],
   ["lib/aws/runs.ts", "@aws-sdk/client-sfn"],
   ["lib/aws/cost.ts", "../../lambdas/clients/dynamo-ledger.ts"],
+  ["lib/cloud/fleet.ts", "../contracts/rung.ts"],
+  ["lib/local/asl/scope.ts", "../folder-store.ts"],
 ] as const;
 
 describe("import fences", () => {
