@@ -13,6 +13,7 @@ from ct_series import DISTANCE, ORIGIN, hounsfield_zyx, place, slices, store
 from dicom_case import Series, assert_volume, compressed, ingest
 from ingest_drop import Drop, save
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HEVCMP51,
@@ -137,6 +138,10 @@ REFUSED: dict[str, tuple[Callable[[Series], Series], str]] = {
     "text burned into the pixels": (one(0, BurnedInAnnotation="YES"), "BurnedInAnnotation"),
     "an overlay plane": (overlaid(0x6000), "OverlayPlanes"),
     "an overlay plane in the last of its groups": (overlaid(0x601E), "OverlayPlanes"),
+    "a modality LUT in place of a rescale": (
+        one(2, ModalityLUTSequence=[Dataset()]),
+        "ModalityLutUnsupported",
+    ),
     "slices of two patients": (one(0, PatientID="Z-18"), "SeveralPatients"),
     "values in the upper bits": (each(HighBit=15), "PixelLayoutUnsupported"),
 }

@@ -46,8 +46,8 @@ _PROGRAMS = (
     b"\xcf\xfa\xed\xfe",
     b"\xca\xfe\xba\xbe",
 )
-# DICOM PS3.5 7.6: repeating groups. Only planes of their own are meant: overlay bits inside the pixels' words,
-# above HighBit, have no OverlayData, and decoding masks them.
+# DICOM PS3.5 7.6: repeating groups. Only planes of their own are meant: overlay bits inside the pixels'
+# words, above HighBit, have no OverlayData, and decoding masks them.
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 # What this module and series.py look at; slices.py names the attribute when one of its own is damaged.
 _READ_HERE = (
@@ -143,7 +143,7 @@ def read_folder(dataset: Store, prefix: str) -> Folder:
             raise Refusal(
                 "OverlayPlanes",
                 f"File {number} of {len(keys)} (by name) carries overlays beside its pixels.",
-                "Give the series without overlays (groups 60xx): their drawings and text may name the patient.",
+                "Give the series without overlays (groups 60xx): their text may name the patient.",
                 got=f"{overlays} overlay planes" if overlays > 1 else "1 overlay plane",
                 allowed="no OverlayData (60xx,3000)",
             )
