@@ -75,6 +75,13 @@ function fromDecathlon(manifest: DecathlonManifest, datasetName: string): Manife
     );
   const labels = inOrder(manifest.labels, "labels").map(([value, name]) => ({ value, name }));
   requireForeground(labels);
+  if (manifest.numTraining !== undefined)
+    refuseOtherCount(
+      manifest.numTraining,
+      manifest.training.length,
+      `training lists ${manifest.training.length} cases`,
+      "Complete the list training in dataset.json, or correct or remove numTraining.",
+    );
 
   const cases = manifest.training.map((entry, position): ManifestCase => {
     const field = `training[${position}]`;
@@ -128,12 +135,12 @@ function fromNnunet(manifest: NnunetManifest, listing: readonly ObjectInfo[], da
         }),
       )
     : listedCases(listing, "training", manifest.file_ending, channels.length);
-  if (cases.length !== manifest.numTraining)
-    throw invalid(
-      `dataset.json: numTraining is ${manifest.numTraining}; ${cases.length} training cases are there.`,
-      "Upload what is missing before dataset.json, or correct numTraining.",
-      { field: "numTraining", got: String(manifest.numTraining), allowed: String(cases.length) },
-    );
+  refuseOtherCount(
+    manifest.numTraining,
+    cases.length,
+    `${cases.length} training cases are there`,
+    "Upload what is missing before dataset.json, or correct numTraining.",
+  );
   const test = listedCases(listing, "test", manifest.file_ending, channels.length);
   return {
     dataset: { name: manifest.name ?? datasetName, channels, labels, ...about(manifest) },
@@ -218,6 +225,16 @@ function consecutive(entries: readonly (readonly [number, string])[], field: str
       { field, got: numbers.join(", "), allowed: "0, 1, 2 ..." },
     );
   return sorted;
+}
+
+/** A count that differs says that cases were lost, or that dataset.json is older than its cases. */
+function refuseOtherCount(numTraining: number, cases: number, found: string, remedy: string): void {
+  if (numTraining === cases) return;
+  throw invalid(`dataset.json: numTraining is ${numTraining}, but ${found}; allowed: ${cases}.`, remedy, {
+    field: "numTraining",
+    got: String(numTraining),
+    allowed: String(cases),
+  });
 }
 
 function requireForeground(labels: readonly unknown[]): void {

@@ -65,7 +65,7 @@ export const nnunetManifest = z.strictObject({
   dataset: z.record(caseId, z.strictObject({ images: z.array(relativePath).min(1), label: relativePath })).optional(),
 });
 
-/** Either form. The presence of nnU-Net's `channel_names` decides which one an error is reported against. */
+/** Either form. Whoever reads one takes the form by nnU-Net's `channel_names`, so that an error is of the form meant. */
 export const manifest = z.union([decathlonManifest, nnunetManifest]);
 
 /** What start-run writes and every later stage reads: both forms become this. */

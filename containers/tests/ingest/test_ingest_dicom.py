@@ -13,6 +13,7 @@ from ct_series import DISTANCE, ORIGIN, hounsfield_zyx, place, slices, store
 from dicom_case import Series, assert_volume, compressed, ingest
 from ingest_drop import Drop, save
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HEVCMP51,
@@ -84,6 +85,24 @@ def half_sagittal(series: Series) -> Series:
     return series
 
 
+def overlaid(group: int) -> Callable[[Series], Series]:
+    def spoil(series: Series) -> Series:
+        rows, columns = series[2].Rows, series[2].Columns
+        for element, vr, value in (
+            (0x0010, "US", rows),
+            (0x0011, "US", columns),
+            (0x0040, "CS", "G"),
+            (0x0050, "SS", [1, 1]),
+            (0x0100, "US", 1),
+            (0x0102, "US", 0),
+            (0x3000, "OW", bytes((rows * columns + 7) // 8)),
+        ):
+            series[2].add_new((group, element), vr, value)
+        return series
+
+    return spoil
+
+
 REFUSED: dict[str, tuple[Callable[[Series], Series], str]] = {
     "1 several series in one folder": (lambda s: s + slices(series="another"), "SeveralSeries"),
     "2 as many slices of another orientation": (half_sagittal, "SliceOrientationsDiffer"),
@@ -117,6 +136,12 @@ REFUSED: dict[str, tuple[Callable[[Series], Series], str]] = {
     ),
     "pixel spacings that differ": (one(2, PixelSpacing=[0.8, 0.8]), "SliceSpacingsDiffer"),
     "text burned into the pixels": (one(0, BurnedInAnnotation="YES"), "BurnedInAnnotation"),
+    "an overlay plane": (overlaid(0x6000), "OverlayPlanes"),
+    "an overlay plane in the last of its groups": (overlaid(0x601E), "OverlayPlanes"),
+    "a modality LUT in place of a rescale": (
+        one(2, ModalityLUTSequence=[Dataset()]),
+        "ModalityLutUnsupported",
+    ),
     "slices of two patients": (one(0, PatientID="Z-18"), "SeveralPatients"),
     "values in the upper bits": (each(HighBit=15), "PixelLayoutUnsupported"),
 }

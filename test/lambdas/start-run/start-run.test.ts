@@ -259,6 +259,27 @@ describe("refusals name what is wrong", () => {
     refused(manifestWith({ training: ["x", "y"].map((id) => ({ id, image: "a.nii.gz", label: `${id}.nii.gz` })) }), {
       code: "CaseDuplicated",
     }));
+  test("a numTraining that is not the number of training cases, in either form", async () => {
+    const mismatch = {
+      code: "DatasetInvalid",
+      message: expect.stringMatching(/numTraining is 99, but .*3 .*; allowed: 3\./),
+      details: { field: "numTraining", got: "99", allowed: "3" },
+    };
+    await refused(manifestWith({ numTraining: 99 }), mismatch);
+    const nnunet = {
+      channel_names: { "0": "CT" },
+      labels: { background: 0, organ: 1 },
+      numTraining: 99,
+      file_ending: ".nii.gz",
+    };
+    const images = Object.fromEntries(["a", "b", "c"].map((id) => [`imagesTr/${id}_0000.nii.gz`, id]));
+    const d = drop({ "dataset.json": nnunet, ...images });
+    await expect(start(d)).rejects.toMatchObject(mismatch);
+  });
+  test("no dataset whose numTraining is the number of training cases", async () => {
+    const d = drop({ ...goodFiles(), ...manifestWith({ numTraining: 3 }) });
+    expect((await start(d)).outcome).toBe("started");
+  });
   test("three files for one channel", () =>
     refused(manifestWith({ training: [{ image: ["a.nii", "b.nii", "c.nii"], label: "l.nii" }] }), {
       code: "DatasetInvalid",

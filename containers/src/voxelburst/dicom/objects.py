@@ -46,6 +46,9 @@ _PROGRAMS = (
     b"\xcf\xfa\xed\xfe",
     b"\xca\xfe\xba\xbe",
 )
+# DICOM PS3.5 7.6: repeating groups. Only planes of their own are meant: overlay bits inside the pixels'
+# words, above HighBit, have no OverlayData, and decoding masks them.
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 # What this module and series.py look at; slices.py names the attribute when one of its own is damaged.
 _READ_HERE = (
     "SOPClassUID",
@@ -105,7 +108,7 @@ def read_folder(dataset: Store, prefix: str) -> Folder:
     """Reads the headers of all objects below a prefix, at any depth: archives nest studies and series.
 
     Raises:
-        Refusal: DicomMissing, ExecutablePreamble, DicomUnreadable, BurnedInAnnotation.
+        Refusal: ImageMissing, ExecutablePreamble, DicomUnreadable, BurnedInAnnotation, OverlayPlanes.
     """
     keys = [key for key in dataset.tree(prefix) if not key.rsplit("/", 1)[-1].startswith(".")]
     if not keys:
@@ -134,6 +137,15 @@ def read_folder(dataset: Store, prefix: str) -> Folder:
                 "Give the series without annotations: burned-in text may name the patient.",
                 got="BurnedInAnnotation YES",
                 allowed="NO, or absent",
+            )
+        overlays = sum((group, 0x3000) in header for group in _OVERLAY_GROUPS)
+        if overlays:
+            raise Refusal(
+                "OverlayPlanes",
+                f"File {number} of {len(keys)} (by name) carries overlays beside its pixels.",
+                "Give the series without overlays (groups 60xx): their text may name the patient.",
+                got=f"{overlays} overlay planes" if overlays > 1 else "1 overlay plane",
+                allowed="no OverlayData (60xx,3000)",
             )
         series = str(header.get("SeriesInstanceUID", ""))
         folder.series.setdefault(series, []).append(DicomObject(header=header, path=path))

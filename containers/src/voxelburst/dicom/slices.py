@@ -42,9 +42,19 @@ def slices_of(source: DicomObject) -> list[Slice]:
     """The frames of an object.
 
     Raises:
-        Refusal: GeometryMissing, DicomAttributeInvalid.
+        Refusal: GeometryMissing, DicomAttributeInvalid, AxesNotOrthogonal, ModalityLutUnsupported.
+
+    A VOI LUT or window is for display alone (PS3.3 C.11.2) and rightly left out.
     """
     header = source.header
+    if _value(header, "ModalityLUTSequence"):
+        raise Refusal(
+            "ModalityLutUnsupported",
+            "A slice's intensities are defined by a lookup table, which is not applied here.",
+            "Export the series with the table applied, or with RescaleSlope and RescaleIntercept instead.",
+            got="a ModalityLUTSequence",
+            allowed="RescaleSlope and RescaleIntercept, or stored values that are the intensities",
+        )
     shape = (_whole(header, "Rows"), _whole(header, "Columns"))
     frames = _whole(header, "NumberOfFrames") if _value(header, "NumberOfFrames") else 1
     shared = _first(header, "SharedFunctionalGroupsSequence")
