@@ -1,6 +1,6 @@
 // A Python command that belongs to no run, with its progress drawn like a run's task.
 import type { StageName } from "../contracts/index.ts";
-import { runStageCommand } from "../local/stage-command.ts";
+import { runStageCommand, type StageCommand } from "../local/stage-command.ts";
 import type { CommandContext } from "./command.ts";
 import { RunView } from "./run-view.ts";
 
@@ -14,7 +14,7 @@ export async function runWithProgress(
   { workbench, emit, signal }: CommandContext,
   stage: StageName,
   args: readonly [name: string, ...rest: string[]],
-  onProse?: (line: string) => void,
+  listeners: Pick<StageCommand, "onObject" | "onProse"> = {},
 ): Promise<Record<string, unknown>> {
   const [name] = args;
   const view = new RunView({ runId: name });
@@ -30,7 +30,7 @@ export async function runWithProgress(
         view.onProgress({ ...event, taskId: name });
         emit({ kind: "progress", view });
       },
-      onProse,
+      ...listeners,
     });
     state = "succeeded";
     return printed.at(-1) ?? {};

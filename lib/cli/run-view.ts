@@ -105,11 +105,13 @@ export class RunView {
 
   private viewOf({ progress, ...task }: Task): TaskView {
     const events = [...progress.values()];
-    const done = events.reduce((sum, event) => sum + event.done, 0);
+    const counted = events.reduce((sum, event) => sum + event.done, 0);
     const unit = events[0]?.unit ?? "cases";
     const said = events.reduce((sum, event) => sum + event.total, 0);
     const isOverCases = task.children !== undefined && unit === "cases";
     const total = isOverCases ? Math.max(said, this.options.casesOf?.(task.taskId) ?? 0) : said;
+    // What succeeded before a resume said its progress to another process; it has done all its cases.
+    const done = isOverCases && task.state === "succeeded" ? total : counted;
     const rate = events.filter((event) => event.done < event.total).reduce((sum, event) => sum + event.rate, 0);
     const isRunning = task.state === "running";
     return {
@@ -118,7 +120,9 @@ export class RunView {
       total,
       unit,
       rate,
-      ...(isRunning && rate > 0 && total > done ? { secondsLeft: (total - done) / rate } : {}),
+      // What is left of the last unit is a remainder that grows no smaller with the work behind it (scores, a
+      // first case's share of windows): no estimate of it, nor before one whole unit is done.
+      ...(isRunning && rate > 0 && done >= 1 && total - done >= 1 ? { secondsLeft: (total - done) / rate } : {}),
     };
   }
 

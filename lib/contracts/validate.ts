@@ -26,6 +26,8 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 /** A value as a person would recognise it, short enough for one line. */
 function shown(value: unknown): string {
   if (value === undefined) return "nothing";
+  // JSON would say null of infinity.
+  if (typeof value === "number" && !Number.isFinite(value)) return `${value}, which is no finite number`;
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
@@ -34,6 +36,9 @@ function shown(value: unknown): string {
 const typeName = (expected: string) => ({ tuple: "array", record: "object", int: "integer" })[expected] ?? expected;
 
 function allowedBy(issue: Issue, at?: JsonSchema): string {
+  // A tuple has one length, whichever way it was missed.
+  if ((issue.code === "too_small" || issue.code === "too_big") && issue.origin === "array" && at?.prefixItems)
+    return `${at.prefixItems.length} items`;
   switch (issue.code) {
     case "invalid_type":
       return typeName(issue.expected) === "integer" || (issue.expected === "number" && at?.type === "integer")

@@ -13,6 +13,8 @@ export interface StageCommand {
   cwd?: string;
   signal: AbortSignal;
   onProgress?(event: ProgressEvent): void;
+  /** A JSON object that it printed, when it does. */
+  onObject?(value: Record<string, unknown>): void;
   /** A line of its stderr, which is prose. */
   onProse?(line: string): void;
 }
@@ -38,7 +40,10 @@ export async function runStageCommand(command: StageCommand): Promise<Record<str
     logFile,
     signal,
     onProgress: command.onProgress ?? (() => undefined),
-    onObject: (value) => printed.push(value),
+    onObject(value) {
+      printed.push(value);
+      command.onObject?.(value);
+    },
     onProse: command.onProse,
   });
   if (end.exitCode === 0) return printed;

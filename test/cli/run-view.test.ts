@@ -87,6 +87,15 @@ describe("a run's view", () => {
     expect(shown.view()).toMatchObject([{ done: 2, total: 12, rate: 2, secondsLeft: 5 }]);
   });
 
+  test.each([
+    ["before a first case is done", 0.999, 1],
+    ["for what comes after the last case's windows", 5.999, 6],
+  ])("estimates no remaining time %s", (_, done, total) => {
+    const shown = view();
+    shown.onProgress(progress(0, done, { total, rate: 0.0069 }));
+    expect(shown.view()[0]).not.toHaveProperty("secondsLeft");
+  });
+
   test("does not count what a killed process said before the task was started again", () => {
     const shown = view();
     shown.onProgress(progress(0, 5, { time: at(-100) }));
@@ -99,6 +108,11 @@ describe("a run's view", () => {
     expect(shown.view()).toMatchObject([{ state: "succeeded", startedMs: START + 2000, endedMs: START + 5000 }]);
     expect(shown.view()[0]).not.toHaveProperty("secondsLeft");
     expect(view(history({ type: "TaskFailed" })).view()).toMatchObject([{ state: "failed" }]);
+  });
+
+  test("counts all cases of a task that succeeded before a resume as done", () => {
+    const shown = view(history({ type: "TaskSucceeded" }), () => 9);
+    expect(plainLine(shown.view()[0]!)).toBe("ingest: done in 3.0 s, 9/9 cases");
   });
 
   test("shows a task as stopped that a killed engine left without an end", () => {

@@ -178,8 +178,10 @@ describe("a dropped dataset", { timeout: 400_000 }, () => {
     const out = path.join(root, "predicted");
     const images = path.join(dataset, "imagesTs");
     const end = await voxelburst("predict", model!, images, "--out", out);
-    expect(end).toMatchObject({ code: 0, json: { status: "succeeded", masks: out } });
-    expect(readdirSync(out).filter((name) => name.endsWith(".nii.gz"))).toHaveLength(readdirSync(images).length);
+    expect(end).toMatchObject({ code: 0, json: { status: "succeeded", out, errors: [] } });
+    const masks = readdirSync(out).filter((name) => name.endsWith(".nii.gz"));
+    expect(masks).toHaveLength(readdirSync(images).length);
+    expect(Object.values(end.json.masks as object).sort()).toEqual(masks.map((name) => path.join(out, name)).sort());
   });
 
   test("is named and not repeated when it is dropped again, in a few seconds", async () => {

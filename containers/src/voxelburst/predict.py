@@ -1,7 +1,7 @@
 """`python -m voxelburst predict --model FOLDER ... --images PATH ... --out DIR`: masks of new images.
 
 Needs the model folder and nothing else; several folders, of a run's folds, are an ensemble. JSON Lines on
-stdout: progress, one object an image, a summary last.
+stdout: progress, one object an image (a prediction, or a refusal with its error document), a summary last.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
         raise StageError(
             "ImagesRefused",
             f"{len(refused)} of {len(requests)} images were refused ({shown}{more}); the others have masks.",
-            "Read each image's own error above, correct the image, and predict it again.",
+            "Correct these images as each one's own error says, and predict them again.",
             field="images",
         )
     return 0
@@ -217,9 +217,7 @@ def _predict_all(
         if outcome.error:
             done += 1
             refused.append((outcome.case.name, outcome.error.code))
-            document = outcome.error.to_document()
-            document["message"] = f"{outcome.case.name}: {document['message']}"
-            print(json.dumps({"type": "error", **document}), flush=True)
+            print(json.dumps(_refusal_of(outcome.case.name, outcome.error)), flush=True)
         else:
             print(json.dumps(_said_of(outcome)), flush=True)
     progress.update(progress.total)
@@ -242,6 +240,11 @@ def _predict_all(
 
 def _uri_of(path: Path) -> str:
     return path.resolve().as_uri() + ("/" if path.is_dir() else "")
+
+
+def _refusal_of(image: str, error: StageError) -> dict[str, object]:
+    """Not of type error: that is what a command ends with, and the others go on."""
+    return {"type": "refusal", "image": image, "error": error.to_document()}
 
 
 def _said_of(outcome: Outcome[Request, dict[str, int]]) -> dict[str, object]:

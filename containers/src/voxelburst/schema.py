@@ -60,6 +60,11 @@ def _deepest(error: ValidationError) -> ValidationError:
     return error
 
 
+def _is_tuple(error: ValidationError) -> bool:
+    """Whether an array has one length, whichever way it was missed."""
+    return "prefixItems" in error.schema  # type: ignore[operator]
+
+
 def _describe(error: ValidationError) -> tuple[str, str, str]:
     """(field, got, allowed) of one violation."""
     here = list(error.absolute_path)
@@ -81,8 +86,8 @@ def _describe(error: ValidationError) -> tuple[str, str, str]:
         "maximum": lambda: f"at most {limit}",
         "exclusiveMinimum": lambda: f"more than {limit}",
         "exclusiveMaximum": lambda: f"less than {limit}",
-        "minItems": lambda: f"at least {limit} items",
-        "maxItems": lambda: f"at most {limit} items",
+        "minItems": lambda: f"{'' if _is_tuple(error) else 'at least '}{limit} items",
+        "maxItems": lambda: f"{'' if _is_tuple(error) else 'at most '}{limit} items",
         "minLength": lambda: f"at least {limit} characters",
         "maxLength": lambda: f"at most {limit} characters",
         "pattern": lambda: error.schema.get("x-allowed") or f"text that matches {limit}",  # type: ignore[union-attr]

@@ -86,8 +86,13 @@ def test_a_bad_image_is_refused_by_code_and_the_others_go_on(
         run("--model", model, "--images", images, "--out", tmp_path / "out")
     assert refused.value.code == "ImagesRefused"
     lines = printed(capsys)
-    errors = {line["message"].split(":")[0]: line["code"] for line in lines if line.get("type") == "error"}
-    assert errors == {"broken": "NotNifti", "constant": "ConstantImage"}
+    errors = {line["image"]: line["error"] for line in lines if line.get("type") == "refusal"}
+    assert {image: error["code"] for image, error in errors.items()} == {
+        "broken": "NotNifti",
+        "constant": "ConstantImage",
+    }
+    for error in errors.values():
+        assert error["message"] and error["remedy"] and error["got"] and error["allowed"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "case-b.nii.gz",
         "case-c.nii.gz",

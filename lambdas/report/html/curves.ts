@@ -76,7 +76,7 @@ function panel(series: readonly Series[], measure: Measure, against: "step" | "m
         nice: false,
         tickFormat: (x: number) => x.toLocaleString("en-US"),
       },
-      y: { label: null, ticks: 5, nice: true, grid: true, ...(measure === "pseudoDice" && { domain: [0, 1] }) },
+      y: { label: null, ticks: 5, nice: 5, grid: true, ...(measure === "pseudoDice" && { domain: [0, 1] }) },
       marks,
     },
     `${title}. ${ends.join("; ")}.`,

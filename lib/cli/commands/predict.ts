@@ -1,10 +1,10 @@
 // voxelburst predict MODEL IMAGES --out DIR: masks of new images with a model folder, or several, and nothing else.
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { VoxelburstError } from "../../contracts/index.ts";
+import { errorDocument, VoxelburstError } from "../../contracts/index.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
 import { runWithProgress } from "../command-progress.ts";
-import { EXIT } from "../exit-codes.ts";
+import { EXIT, exitCodeOfError } from "../exit-codes.ts";
 import { plural } from "../format.ts";
 import { note } from "../messages.ts";
 
@@ -14,17 +14,46 @@ export interface PredictOptions {
   engine?: string;
 }
 
-/** Masks of the images below options.out. */
+/** Why an image has no mask: its error document, flat, with the image's name. */
+type ImageError = { image: string; code: string; message: string; remedy: string; got?: string; allowed?: string };
+
+/**
+ * Masks of the images below options.out. An image that is refused is told of when it is, and the others go on.
+ *
+ * @throws VoxelburstError of the arguments; what ends the process itself is in the result, beside the masks that there are
+ */
 export async function predict(
   context: CommandContext,
   paths: readonly string[],
   options: PredictOptions,
 ): Promise<CommandResult> {
-  const printed = await runWithProgress(context, "infer", predictArguments(paths, options));
+  const args = predictArguments(paths, options);
   const out = path.resolve(options.out);
-  const models = Math.max(1, options.model.length);
-  context.emit(note("Predicted", `${models > 1 ? `mean of ${plural(models, "model")}; ` : ""}masks: ${out}`));
-  return { exitCode: EXIT.done, json: { status: "succeeded", masks: out, ...printed } };
+  const masks: Record<string, string> = {};
+  const errors: ImageError[] = [];
+  const onObject = ({ type, image, mask, error }: Record<string, unknown>) => {
+    if (type === "prediction") masks[String(image)] = path.join(out, String(mask));
+    if (type !== "refusal") return;
+    const { schema: _schema, ...said } = errorDocument.parse(error);
+    errors.push({ image: String(image), ...said });
+    context.emit({ kind: "error", code: said.code, text: textOf(errors.at(-1)!), remedy: said.remedy });
+  };
+  try {
+    const summary = await runWithProgress(context, "infer", args, { onObject });
+    const models = Math.max(1, options.model.length);
+    context.emit(note("Predicted", `${models > 1 ? `mean of ${plural(models, "model")}; ` : ""}masks: ${out}`));
+    return { exitCode: EXIT.done, json: { status: "succeeded", out, masks, errors, ...summary } };
+  } catch (error) {
+    if (!(error instanceof VoxelburstError)) throw error;
+    context.emit({ kind: "error", code: error.code, text: error.message, remedy: error.remedy, stack: error.stack });
+    const json = { status: "failed", error: error.toDocument(), out, masks, errors };
+    return { exitCode: exitCodeOfError(error), json };
+  }
+}
+
+function textOf({ image, message, got, allowed }: ImageError): string {
+  const facts = [...(got ? [`got ${got}`] : []), ...(allowed ? [`allowed: ${allowed}`] : [])];
+  return `${image}: ${message}${facts.length > 0 ? ` (${facts.join("; ")})` : ""}`;
 }
 
 /**

@@ -17,7 +17,7 @@ from ..volumes.checks import check_label, check_same_grid
 from ..volumes.source import read_nifti_at
 from .pipeline import predict, warm_up
 from .sliding_window import SlidingWindow
-from .sources import read_channels, store_and_key
+from .sources import named_by_uri, read_channels, store_and_key
 
 
 class RemotePredictor:
@@ -73,9 +73,10 @@ class RemotePredictor:
 
     def _scores(self, uri: str, image: Volume, mask_zyx: npt.NDArray[np.uint8]) -> dict[str, Any]:
         store, key = store_and_key(uri)
-        reference = read_nifti_at(store, key, "Label", is_label=True).channels[0]
-        check_same_grid(image, reference, "Label")
-        reference_zyx, _, _ = check_label(reference, self._model.labels)
+        with named_by_uri():
+            reference = read_nifti_at(store, key, "Label", is_label=True).channels[0]
+            check_same_grid(image, reference, "Label")
+            reference_zyx, _, _ = check_label(reference, self._model.labels)
         scores = metrics.score_case(
             mask_zyx,
             reference_zyx,

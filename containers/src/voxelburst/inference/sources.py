@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import unquote
 
 from ..errors import StageError
 from ..storage import Store
 from ..volumes import Volume
 from ..volumes.checks import check_same_grid
+from ..volumes.refusal import Refusal
 from ..volumes.source import read_images
 
 # recipe.yaml's default for ingest.minSlices.
@@ -22,6 +25,35 @@ def store_and_key(uri: str) -> tuple[Store, str]:
     return Store(f"{root}{slash}"), name + ("/" if uri.endswith("/") else "")
 
 
+@contextmanager
+def named_by_uri() -> Iterator[None]:
+    """Refusals in the words of one who named a volume by URI: there is no dataset.json here."""
+    try:
+        yield
+    except Refusal as refusal:
+        if "dataset.json" not in refusal.message + refusal.remedy:
+            raise
+        message, remedy = _BY_URI.get(refusal.code, (refusal.message, _ALLOWED))
+        raise Refusal(refusal.code, message, remedy, got=refusal.got, allowed=refusal.allowed) from None
+
+
+_ALLOWED = (
+    "Name a NIfTI file (.nii or .nii.gz), or a folder of one DICOM series by a URI that ends in a slash; "
+    "for several channels, a list of one a channel or one 4D NIfTI."
+)
+_BY_URI = {
+    "ImageMissing": ("There is no image where the request points.", _ALLOWED),
+    "LabelMissing": (
+        "There is no reference where the request points.",
+        "Name the label's NIfTI file (.nii or .nii.gz), or leave `reference` out.",
+    ),
+    "LabelValueUnknown": (
+        "The reference has values that the model's labels do not have.",
+        "Map the values to those of `labels` in the model folder's model.json, or leave `reference` out.",
+    ),
+}
+
+
 def read_channels(uris: list[str], channel_names: list[str]) -> list[Volume]:
     """The channels of one image, all on one grid.
 
@@ -33,7 +65,8 @@ def read_channels(uris: list[str], channel_names: list[str]) -> list[Volume]:
     """
     if len(uris) == 1:
         store, key = store_and_key(uris[0])
-        return read_images(store, [key], channel_names, _MIN_SLICES).channels
+        with named_by_uri():
+            return read_images(store, [key], channel_names, _MIN_SLICES).channels
     if len(uris) != len(channel_names):
         raise StageError(
             "ChannelsDiffer",
@@ -45,6 +78,7 @@ def read_channels(uris: list[str], channel_names: list[str]) -> list[Volume]:
     channels: list[Volume] = []
     for uri, name in zip(uris, channel_names, strict=True):
         store, key = store_and_key(uri)
-        channels += read_images(store, [key], [name], _MIN_SLICES).channels
+        with named_by_uri():
+            channels += read_images(store, [key], [name], _MIN_SLICES).channels
         check_same_grid(channels[0], channels[-1], "Channel")
     return channels

@@ -62,6 +62,14 @@ def read_images(dataset: Store, keys: list[str], channel_names: list[str], min_s
             channels += image.channels
             warnings += image.warnings
             sources.append(Source(kind="nifti"))
+    if len(channels) == 1 < len(channel_names):
+        raise Refusal(
+            "ChannelsDiffer",
+            f"The dataset declares {len(channel_names)} channels and the case has one 3D image.",
+            "List one image a channel, or one 4D image that holds them all; or declare one channel.",
+            got="1 volume",
+            allowed=f"{len(channel_names)} ({', '.join(channel_names)})",
+        )
     if len(channels) != len(channel_names):
         raise Refusal(
             "FourDimensional",
