@@ -12,7 +12,7 @@ test.each([[[1, 2]], [[64, 64, 64, 64]]])(
 );
 
 test("a number too large to be one is shown as what it became, not as null", () => {
-  expect(problemsOf(recipe, { train: { steps: 1e400 } })[0]).toMatchObject({
+  expect(problemsOf(recipe, { train: { steps: Number("1e400") } })[0]).toMatchObject({
     field: "train.steps",
     got: "Infinity, which is no finite number",
   });
