@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import contract
-from .contract import ModelFolder
+from .contract import EngineFile, ModelFolder, Plan
 from .errors import StageError
 from .storage import Store
 
@@ -23,6 +23,37 @@ def sha256_of(path: Path) -> str:
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of files in a folder, by name."""
     return {name: sha256_of(folder / name) for name in sorted(names)}
+
+
+def of_plan(
+    plan: Plan,
+    *,
+    name: str,
+    version: str,
+    run_id: str,
+    fold: str,
+    strategy: str,
+    engines: list[EngineFile],
+    files: dict[str, str],
+) -> ModelFolder:
+    """model.json of what was trained by a plan: what prediction needs of that, without the plan."""
+    return ModelFolder(
+        name=name,
+        version=version,
+        run_id=run_id,
+        fold=fold,
+        strategy=strategy,
+        channels=plan.dataset.channels,
+        labels=plan.dataset.labels,
+        network=plan.network,
+        normalisation=plan.normalisation,
+        transpose=plan.transpose,
+        spacing_mm_zyx=plan.spacing_mm_zyx,
+        patch=plan.patch,
+        infer=plan.infer,
+        engines=engines,
+        files=files,
+    )
 
 
 def read(folder: Path) -> ModelFolder:

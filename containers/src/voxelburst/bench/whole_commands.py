@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .. import contract, engines, model_folder, models
-from ..contract import CaseRecord, EngineFile, ModelFolder, Plan, PreprocessCase, PreprocessTask
+from ..contract import CaseRecord, EngineFile, Plan, PreprocessCase, PreprocessTask
 from ..engines import Site, onnx_export, onnx_runtime
 from ..errors import StageError
 from ..models import WEIGHTS_FILE
@@ -213,20 +213,13 @@ def _images(run: RunCases, ids: list[str], times: int, folder: Path) -> Path:
 
 
 def _write_model(plan: Plan, folder: Path, entry: EngineFile, mirroring: bool) -> None:
-    document = ModelFolder(
+    document = model_folder.of_plan(
+        replace(plan, infer=replace(plan.infer, overlap=0.5, mirroring=mirroring)),
         name="bench",
         version="bench",
         run_id="bench",
         fold=plan.folds[0].name,
         strategy="fused",
-        channels=plan.dataset.channels,
-        labels=plan.dataset.labels,
-        network=plan.network,
-        normalisation=plan.normalisation,
-        transpose=plan.transpose,
-        spacing_mm_zyx=plan.spacing_mm_zyx,
-        patch=plan.patch,
-        infer=replace(plan.infer, overlap=0.5, mirroring=mirroring),
         engines=[entry],
         files=model_folder.checksums(folder, [p.name for p in folder.iterdir() if p.name != "model.json"]),
     )

@@ -116,20 +116,13 @@ def _document(task: CompileTask, plan: Plan, entry: EngineFile) -> ModelFolder:
     listed = [entry]
     if entry.engine != pytorch.NAME:
         listed.append(EngineFile(engine=pytorch.NAME, precision="fp32"))
-    return ModelFolder(
+    return model_folder.of_plan(
+        plan,
         name=f"{task.dataset}-{task.fold}-{task.strategy}",
         version=task.version,
         run_id=task.run_id,
         fold=task.fold,
         strategy=task.strategy,
-        channels=plan.dataset.channels,
-        labels=plan.dataset.labels,
-        network=plan.network,
-        normalisation=plan.normalisation,
-        transpose=plan.transpose,
-        spacing_mm_zyx=plan.spacing_mm_zyx,
-        patch=plan.patch,
-        infer=plan.infer,
         engines=listed,
         files={},
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from .. import contract, model_card, model_folder, models, paths
-from ..contract import EngineFile, ModelFolder, Plan, TrainTask
+from ..contract import EngineFile, Plan, TrainTask
 from ..storage import Store
 
 CARD_FILE = "MODEL_CARD.md"
@@ -31,20 +31,13 @@ def publish(
         (folder / "LICENSE").write_text(model_card.licence(plan))
         (folder / CARD_FILE).write_text(_card(task, plan, network, steps, precision))
         names = sorted(path.name for path in folder.iterdir())
-        document = ModelFolder(
+        document = model_folder.of_plan(
+            plan,
             name=f"{task.dataset}-{task.fold}-{task.strategy}",
             version=task.version,
             run_id=task.run_id,
             fold=task.fold,
             strategy=task.strategy,
-            channels=plan.dataset.channels,
-            labels=plan.dataset.labels,
-            network=plan.network,
-            normalisation=plan.normalisation,
-            transpose=plan.transpose,
-            spacing_mm_zyx=plan.spacing_mm_zyx,
-            patch=plan.patch,
-            infer=plan.infer,
             engines=[EngineFile(engine="torch", precision="fp32")],
             files=model_folder.checksums(folder, names),
         )
