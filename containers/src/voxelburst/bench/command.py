@@ -27,7 +27,7 @@ from .phantom_cases import CLASSES, phantom_cases
 from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, rounded, training_row
 from .whole_commands import PREPROCESS, STEADY_TIMES, RunCases, predict_rows, preprocess_row
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "int8": torch.int8}
 # performance.md's reference net, and nnU-Net's poolings of a patch that is smaller.
 _FEATURES = (32, 64, 128, 256, 320, 320)
 _PACKAGES = ("torch", "triton", "monai", "numpy", "nvidia-dali-cuda130", "onnxruntime", "tensorrt")
@@ -87,7 +87,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--without", type=names(tuple(WITHOUT)), default=[], help="rows of fused without these"
     )
-    parser.add_argument("--profile", action="store_true", help="of fused, on a GPU: where its time goes")
+    parser.add_argument(
+        "--profile", action="store_true", help="of fused and of engines, on a GPU: where their time goes"
+    )
     parser.add_argument("--engines", type=names(ENGINES), default=[])
     parser.add_argument(
         "--size", type=_shape, default=(192, 192, 192), help="of the phantoms, d,h,w or one edge"
@@ -223,7 +225,7 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
                 ),
             )
         )
-    if options.profile and work.device.type == "cuda":
+    if options.profile and work.device.type == "cuda" and "fused" in options.strategies:
         from .profile import profile_row
 
         for augmentation in options.augmentations:
@@ -236,7 +238,7 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
     if options.engines:
         from .engine_rows import engine_rows
 
-        jobs += engine_rows(work, options.engines, measuring)
+        jobs += engine_rows(work, options.engines, measuring, profile=options.profile)
     return jobs
 
 

@@ -23,16 +23,17 @@ from ..models import WEIGHTS_FILE
 from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
 from .operations import teraflop
+from .profile import engine_profile
 from .training_rows import Measuring, Work, rounded
 
 
 def engine_rows(
-    work: Work, names: Sequence[str], measuring: Measuring
-) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
-    """A job an engine and precision that it would try here."""
+    work: Work, names: Sequence[str], measuring: Measuring, *, profile: bool = False
+) -> list[tuple[str, Callable[[], list[dict[str, Any]]]]]:
+    """A job an engine and precision that it would try here; with `profile`, on a GPU, each gives two rows."""
 
-    def job(name: str, precision: str) -> Callable[[], dict[str, Any]]:
-        return lambda: _row(work, name, precision, measuring)
+    def job(name: str, precision: str) -> Callable[[], list[dict[str, Any]]]:
+        return lambda: _rows(work, name, precision, measuring, profile and work.device.type == "cuda")
 
     jobs = []
     for name in names:
@@ -42,7 +43,7 @@ def engine_rows(
     return jobs
 
 
-def _row(work: Work, name: str, precision: str, measuring: Measuring) -> dict[str, Any]:
+def _rows(work: Work, name: str, precision: str, measuring: Measuring, profile: bool) -> list[dict[str, Any]]:
     """Raises StageError: EngineUnavailable, with what it lacks."""
     lacks = engines.missing(name)
     if lacks:
@@ -58,7 +59,10 @@ def _row(work: Work, name: str, precision: str, measuring: Measuring) -> dict[st
         engine: Engine = engines._module(name).load(site, entry)  # no model.json here, which `load` reads
         build_seconds = time.monotonic() - began
         try:
-            return _measured(work, engine, build_seconds, measuring)
+            rows = [_measured(work, engine, build_seconds, measuring)]
+            if profile:
+                rows.append(engine_profile(work, engine))
+            return rows
         finally:
             del engine
             torch.compiler.reset()
