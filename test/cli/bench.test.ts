@@ -98,6 +98,23 @@ test("a whole command of ours is compared with the peer's that does the same, an
   ]);
 });
 
+test("an inferer that reads and writes no file is compared with our steady state from file to mask", () => {
+  const rows: BenchRow[] = [
+    { kind: "command", does: "predict, file to mask, whole command, no mirroring", volumesPerSecond: 1 },
+    { kind: "command", does: "predict, file to mask, steady state, no mirroring", volumesPerSecond: 1.5 },
+    { kind: "command", does: "predict, file to mask, steady state, mirroring", volumesPerSecond: 0.2 },
+    {
+      kind: "peer",
+      peer: "monai",
+      does: "sliding_window_inference of 200x512x512, overlap 0.5, TF32",
+      volumesPerSecond: 0.5,
+    },
+  ];
+  expect(ratiosOf(rows).map(({ ours, times }) => [ours, times])).toEqual([
+    ["predict, file to mask, steady state, no mirroring", 3],
+  ]);
+});
+
 test("the table leaves columns out that no row has, and never fills a gap", () => {
   const table = benchTable({ rows: [training("fp32", 5, { gpuBusyPercent: 97 }), training("amp", 30)] });
   expect(table.columns.map(({ title }) => title)).toEqual(["row", "batch", "patches/s", "GPU busy"]);

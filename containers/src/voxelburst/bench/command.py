@@ -32,7 +32,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
 _FEATURES = (32, 64, 128, 256, 320, 320)
 _PACKAGES = ("torch", "triton", "monai", "numpy", "nvidia-dali-cuda130", "onnxruntime", "tensorrt")
 
-# Of nnU-Net. The second and third of a run's cases alone: phantoms have no run, so no whole command of ours.
+# Of a peer; MONAI has no command that preprocesses. The second and third of a run's cases alone: phantoms have no run, so no whole command of ours.
 PEERS_DO = ("train", "preprocess", "predict")
 
 Row = dict[str, Any]
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         }
         run = None if options.preprocess_task is None else RunCases.of(options.preprocess_task)
         jobs = _jobs(options, work)
-        if run and "nnunet" in options.compare:
+        if run and options.compare:
             jobs += _whole_commands(options, run, Path(temporary))
         for name in options.compare:
             jobs.append((f"peer {name}", lambda name=name: _peer(name, options, work, run)))  # type: ignore[misc]
@@ -106,7 +106,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--compare", type=names(tuple(REQUIREMENTS)), default=[], help="peers to time too")
     parser.add_argument("--peers-home", type=Path, default=Path("peers"), help="where their environments are")
     parser.add_argument(
-        "--peers-do", type=names(PEERS_DO), default=list(PEERS_DO), help="of nnunet: what is compared"
+        "--peers-do", type=names(PEERS_DO), default=list(PEERS_DO), help="what is compared; preprocess: of nnunet"
     )
     parser.add_argument("--peers-folder", help="an empty one, where nnunet's files stay; default: none stay")
     parser.add_argument("--warm-up", type=int, default=12)
@@ -245,7 +245,7 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
 def _whole_commands(options: argparse.Namespace, run: RunCases, temporary: Path) -> list[tuple[str, Job]]:
     """Ours of what a peer is timed at."""
     jobs: list[tuple[str, Job]] = []
-    if "preprocess" in options.peers_do:
+    if "preprocess" in options.peers_do and "nnunet" in options.compare:
         jobs.append((PREPROCESS, lambda: preprocess_row(run, temporary / "preprocess")))
     if "predict" in options.peers_do:
         engine = options.engines[0] if options.engines else None

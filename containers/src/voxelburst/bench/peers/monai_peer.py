@@ -28,12 +28,15 @@ from monai.transforms import (
 
 
 def main(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """`request["does"]`: which of train and predict; the latter is the inferer alone, on a volume in memory."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     # PyTorch's defaults: what a user of MONAI gets without looking further.
     torch.backends.cudnn.allow_tf32 = True
     versions = {"monai": monai.__version__, "torch": torch.__version__}
-    made = (_training(request, device), *_inference(request, device))
+    made = [_training(request, device)] if "train" in request["does"] else []
+    if "predict" in request["does"]:
+        made += _inference(request, device)
     return [{**row, "versions": versions} for row in made]
 
 
