@@ -230,8 +230,8 @@ def test_a_training_in_minutes_decides_its_steps_once(make: Callable[..., SmallD
 def test_two_gloo_processes_train_what_one_process_does(
     make: Callable[..., SmallDataset], batch_dice: bool
 ) -> None:
-    # A batch of three: the ranks have one and two samples. In fp32: where the processor has bf16 arithmetic, three
-    # samples at once and two and one round differently, by more than sums in another order do.
+    # A batch of three: the ranks have one and two samples. In fp32: where the processor has bf16 arithmetic,
+    # three samples at once and two and one round differently, by more than sums in another order do.
     plan: dict[str, Any] = {"batch": 3, "budget": {"steps": 6}, "batchDice": batch_dice, "precision": "fp32"}
     alone = trained(dataset := make(**plan), "ddp")
     one = torch.load(dataset.store.local(f"{alone['modelPrefix']}weights.pt"), weights_only=True)

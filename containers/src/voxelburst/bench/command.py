@@ -32,7 +32,8 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
 _FEATURES = (32, 64, 128, 256, 320, 320)
 _PACKAGES = ("torch", "triton", "monai", "numpy", "nvidia-dali-cuda130", "onnxruntime", "tensorrt")
 
-# Of a peer; MONAI has no command that preprocesses. The second and third of a run's cases alone: phantoms have no run, so no whole command of ours.
+# Of a peer; MONAI has no command that preprocesses. The second and third of a run's cases alone: phantoms
+# have no run, so no whole command of ours.
 PEERS_DO = ("train", "preprocess", "predict")
 
 Row = dict[str, Any]
@@ -105,9 +106,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--compare", type=names(tuple(REQUIREMENTS)), default=[], help="peers to time too")
     parser.add_argument("--peers-home", type=Path, default=Path("peers"), help="where their environments are")
-    parser.add_argument(
-        "--peers-do", type=names(PEERS_DO), default=list(PEERS_DO), help="what is compared; preprocess: of nnunet"
-    )
+    parser.add_argument("--peers-do", type=names(PEERS_DO), default=list(PEERS_DO), help="what to compare")
     parser.add_argument("--peers-folder", help="an empty one, where nnunet's files stay; default: none stay")
     parser.add_argument("--warm-up", type=int, default=12)
     parser.add_argument("--steps", type=int, default=30)

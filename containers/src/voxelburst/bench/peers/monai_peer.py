@@ -28,7 +28,7 @@ from monai.transforms import (
 
 
 def main(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """`request["does"]`: which of train and predict; the latter is the inferer alone, on a volume in memory."""
+    """`request["does"]`: which of train and predict: the inferer alone, on a volume in memory."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     # PyTorch's defaults: what a user of MONAI gets without looking further.
