@@ -1,9 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test, vi } from "vitest";
 import { benchTable, compareRows, keyOf, mergeRounds, ratiosOf } from "../../lib/cli/bench-rows.ts";
 import { main } from "../../lib/cli/main.ts";
 import type { BenchRow } from "../../lib/contracts/index.ts";
+import { checkout } from "../../lib/local/home.ts";
 import { temporaryFolder } from "../local/fixture.ts";
 
 const training = (
@@ -162,6 +165,29 @@ describe("the command", { timeout: 300_000 }, () => {
     writeFileSync(file, JSON.stringify({ ...written, hardware: "an abacus" }));
     expect((await bench(...tiny, ...short, "--against", file)).code).toBe(1);
     vi.unstubAllEnvs();
+  });
+
+  test("keeps the rows that it had finished when it is cancelled", async () => {
+    const folder = temporaryFolder();
+    const file = path.join(folder, "rows.json");
+    const many = [...tiny.with(1, "fp32,amp,fp32,amp,fp32,amp,fp32,amp"), ...short, "--out", file];
+    const command = spawn(process.execPath, [path.join(checkout, "bin", "voxelburst.ts"), "bench", ...many], {
+      env: { ...process.env, VOXELBURST_HOME: path.join(folder, "home") },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    let said = "";
+    let stopped = false;
+    command.stderr.on("data", (text) => {
+      said += String(text);
+      if (stopped || !/[1-7]\/8 rows/.test(said)) return;
+      stopped = true;
+      command.kill("SIGINT");
+    });
+    const [code] = await once(command, "close");
+    expect(code, said).toBe(130);
+    const written = JSON.parse(readFileSync(file, "utf8"));
+    expect(written.rows.length).toBeGreaterThan(0);
+    expect(written.failed).toMatchObject([{ row: "the rest", code: "Cancelled" }]);
   });
 
   test.each([

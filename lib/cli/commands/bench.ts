@@ -85,9 +85,12 @@ export async function bench(
     if (rounds > 1) emit(note("RoundStarted", `round ${round + 1} of ${rounds}`));
     taken.push(dataset ? await ladder(context, dataset, options) : await phantoms(context, options));
   }
-  if (signal.aborted) return { exitCode: EXIT.cancelled, json: { status: "cancelled" } };
+  if (signal.aborted && !taken.some((round) => round.rows.length > 0))
+    return { exitCode: EXIT.cancelled, json: { status: "cancelled" } };
   const compared =
-    peers.length > 0 ? await peerRows(context, peers, options, taken[0]!.runId) : { rows: [], failed: [] };
+    peers.length > 0 && !signal.aborted
+      ? await peerRows(context, peers, options, taken[0]!.runId)
+      : { rows: [], failed: [] };
   const rows = [...mergeRounds(taken.map((round) => round.rows)), ...compared.rows].map((row) =>
     priced(row, price.usdPerHour / price.gpus, machine.gpus),
   );
@@ -125,6 +128,7 @@ export async function bench(
     emit(note("Ratio", `${significant(times)}x ${unit}: ${ours} / ${theirs}`));
   emit(note("BenchWritten", `results: ${file}`));
   const json = { status: "succeeded", file, ratios, bench: document };
+  if (signal.aborted) return { exitCode: EXIT.cancelled, json: { ...json, status: "cancelled" } };
   if (document.failed.length > 0) return { exitCode: EXIT.runFailed, json: { ...json, status: "failed" } };
   if (!before) return { exitCode: EXIT.done, json };
   return judged(context, compareRows(before.rows, rows, tolerance, diceTolerance), json);
@@ -170,13 +174,30 @@ async function phantoms(context: CommandContext, options: BenchOptions): Promise
     ["--seconds", options.seconds],
   ];
   const args = given.flatMap(([name, value]) => (value === undefined ? [] : [name, value]));
-  const printed = await runWithProgress(context, "train", [
+  const { rows, failed, ...facts } = await measured(context, [
     "bench",
     ...args,
     ...(options.profile ? ["--profile"] : []),
   ]);
-  const { rows, failed, ...facts } = printed as unknown as Round["facts"] & { rows: unknown[]; failed: unknown[] };
   return { ...checked(rows, failed), facts };
+}
+
+type Measured = Round["facts"] & { rows: unknown[]; failed: unknown[] };
+
+/** The command's document; where it ends early, the rows that it has finished and why there are no more. */
+async function measured(context: CommandContext, args: readonly [string, ...string[]]): Promise<Measured> {
+  let latest: Measured | undefined;
+  const onObject = (value: Record<string, unknown>) => {
+    latest = value as unknown as Measured;
+  };
+  try {
+    await runWithProgress(context, "train", args, { onObject });
+  } catch (error) {
+    if (!(error instanceof VoxelburstError) || !latest) throw error;
+    const { code, message, remedy } = error;
+    latest = { ...latest, failed: [...latest.failed, { row: "the rest", code, message, remedy }] };
+  }
+  return latest!;
 }
 
 function checked(rows: readonly unknown[], failed: readonly unknown[]): Pick<Round, "rows" | "failed"> {

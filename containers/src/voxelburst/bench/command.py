@@ -1,4 +1,4 @@
-"""`python -m voxelburst bench`: one JSON document of timed rows, the last line on stdout."""
+"""`python -m voxelburst bench`: after each row, one JSON document of the rows so far on stdout."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def main(arguments: list[str]) -> int:
         for done, (name, job) in enumerate(jobs):
             progress.update(done, name)
             _attempt(name, job, rows, failed)
-            if options.out:  # row by row: what is measured is kept, whatever happens to the next one
+            # Row by row: what is measured is kept, whatever happens to the next one.
+            print(json.dumps(document), flush=True)
+            if options.out:
                 Path(options.out).write_text(json.dumps(document, indent=1) + "\n")
         progress.update(len(jobs))
-    print(json.dumps(document), flush=True)
     return 0
 
 

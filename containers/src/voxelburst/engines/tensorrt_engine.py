@@ -114,6 +114,15 @@ def _register_plugin() -> str | None:
     return None
 
 
+def _raised_by_plugin() -> list[str]:
+    """What our plugin raised in the build that failed; TensorRT keeps it to itself."""
+    module = sys.modules.get(f"{__package__}.tensorrt_plugin")
+    said = [] if module is None else list(module.raised)
+    if module is not None:
+        module.raised.clear()
+    return said[:1]
+
+
 def load(site: Site, entry: EngineFile) -> Engine:
     return TensorRtEngine(site, entry)
 
@@ -179,7 +188,7 @@ def _built(graph: Path, site: Site) -> bytes:
     config.set_timing_cache(cache, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failed("its builder found no implementation", logger.errors)
+        raise _failed("its builder found no implementation", [*_raised_by_plugin(), *logger.errors])
     _keep(cache_file, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
 

@@ -5,12 +5,14 @@ cuDNN 8. This one takes the layouts that its 3-D convolutions have: DHWC8 (chann
 int8. It runs Triton's kernels on TensorRT's stream and memory, and never waits: a CUDA graph can hold it.
 
 Imported only where TensorRT and Triton are (`tensorrt_engine`). Written to the API that TensorRT 10.6 and 11
-document; no GPU has run it yet.
+document. Its first run on a GPU (an H200, 10.6) failed where TensorRT sets a shape; why is not known yet.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,24 @@ _VECTOR = 32
 _DTYPES = {trt.DataType.HALF: torch.float16, trt.DataType.INT8: torch.int8}
 # Numbers alone: with NumPy 2, TensorRT 10.6's bindings read each value of a longer field as its first.
 _FIELDS = ("channels", "epsilon", "alpha", "inverse")
+
+
+# What was raised inside of TensorRT, which says no more of it than that a plugin failed.
+raised: list[str] = []
+
+
+def _kept(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps what the method raises in `raised`."""
+
+    @functools.wraps(method)
+    def calling(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            raised.append(f"{PLUGIN}.{method.__name__} raised {type(error).__name__}: {error}")
+            raise
+
+    return calling
 
 
 class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):  # type: ignore[misc]
@@ -87,9 +107,11 @@ class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.
     def configure_plugin(self, _inputs: list[Any], _outputs: list[Any]) -> None:
         pass
 
+    @_kept
     def get_workspace_size(self, inputs: list[Any], outputs: list[Any]) -> int:
         return self._norm(inputs[0].max, inputs[0].desc, outputs[0].desc).scratch_bytes
 
+    @_kept
     def on_shape_change(self, inputs: list[Any], outputs: list[Any]) -> None:
         self.norm = self._norm(inputs[0].dims, inputs[0], outputs[0])
         # Compiled here, so that TensorRT, which times what comes next, never times a compiler.
@@ -114,6 +136,7 @@ class FusedNorm(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.
             inverse=self.inverse or 1.0,
         )
 
+    @_kept
     def enqueue(
         self,
         input_desc: list[Any],
