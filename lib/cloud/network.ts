@@ -27,8 +27,11 @@ const INTERFACE_ENDPOINTS = {
   Secrets: ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
 };
 
-/** Those of them that take a policy: with it, foreign credentials carry nothing out to another account. */
-const WITH_POLICY = ["EcrApi", "EcrDocker", "Logs"];
+/**
+ * Those of them that take a policy: with it, foreign credentials carry nothing out to another account. The endpoints of
+ * ECS's agent and of its telemetry take none.
+ */
+const WITH_POLICY = ["Ecs", "EcrApi", "EcrDocker", "Logs", "Secrets"];
 
 /** A /20 has 4,096 addresses, of which AWS keeps five. */
 const SUBNET_MASK = 20;

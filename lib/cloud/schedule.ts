@@ -39,6 +39,13 @@ export class NightlySchedule extends Construct {
       assumedBy: new iam.ServicePrincipal("scheduler.amazonaws.com"),
       description: "What the schedule may do: call start-run",
     });
+    // A night that was not delivered goes to an encrypted queue: its producer needs both (SQS, "Key management").
+    role.addToPolicy(
+      new iam.PolicyStatement({
+        actions: ["kms:Decrypt", "kms:GenerateDataKey"],
+        resources: [props.encryptionKey.keyArn],
+      }),
+    );
     acknowledgeWildcards(role, [[/Arn>:\*$/, "CDK lets a function be called in any version; it has one"]]);
     new scheduler.Schedule(this, "Schedule", {
       description: `The benchmark ladder on ${dataset}`,

@@ -74,27 +74,22 @@ export class Storage extends Construct {
     return this.deployment.removalPolicy === "retain" ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY;
   }
 
-  /** The services that deliver to encrypted topics and queues use the key themselves, for this account's sake alone. */
+  /** The services that publish to the encrypted topic use the key themselves, for this account's sake alone. */
   private createDataKey(): kms.Key {
     const key = new kms.Key(this, "Key", {
       description: "voxelburst: datasets, artefacts, quarantine, ledger, messages",
       enableKeyRotation: true,
       removalPolicy: this.removalPolicy,
     });
-    for (const [sid, services, conditions] of [
-      ["Notices", NOTIFYING_SERVICES, { StringEquals: { "aws:SourceAccount": Stack.of(this).account } }],
-      // EventBridge sends no aws:SourceAccount with what it delivers to encrypted topics and queues.
-      ["Events", ["events.amazonaws.com"], {}],
-    ] as const)
-      key.addToResourcePolicy(
-        new iam.PolicyStatement({
-          sid,
-          principals: services.map((service) => new iam.ServicePrincipal(service)),
-          actions: ["kms:Decrypt", "kms:GenerateDataKey"],
-          resources: ["*"], // in a key's policy: this key
-          conditions,
-        }),
-      );
+    key.addToResourcePolicy(
+      new iam.PolicyStatement({
+        sid: "Notices",
+        principals: NOTIFYING_SERVICES.map((service) => new iam.ServicePrincipal(service)),
+        actions: ["kms:Decrypt", "kms:GenerateDataKey"],
+        resources: ["*"], // in a key's policy: this key
+        conditions: { StringEquals: { "aws:SourceAccount": Stack.of(this).account } },
+      }),
+    );
     return key;
   }
 

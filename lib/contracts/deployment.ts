@@ -1,8 +1,8 @@
 // What a deployment may choose: `voxelburst` in cdk.json's context, or the file that `-c config=` names. Every option
 // has a default, so that {} deploys: two p5.4xlarge on Spot, On-Demand behind them, and hard caps on what they cost.
 import * as z from "zod";
-import { GPU_INSTANCE_TYPE_NAMES, GPU_INSTANCE_TYPES } from "./instance-types.ts";
-import { PRICES } from "./prices.ts";
+import { checkTogether, isCron, isNetwork, isTimeZone } from "./deployment-checks.ts";
+import { GPU_INSTANCE_TYPE_NAMES } from "./instance-types.ts";
 import { datasetName, positive } from "./primitives.ts";
 import { recipe } from "./recipe.ts";
 
@@ -23,6 +23,7 @@ const newVpc = z.strictObject({
   cidr: z
     .string()
     .regex(/^\d{1,3}(\.\d{1,3}){3}\/1[6-8]$/, "an IPv4 block of /16 to /18, such as 10.0.0.0/16")
+    .refine(isNetwork, "an IPv4 block whose address has no bit behind its length, such as 10.0.0.0/16")
     .default("10.0.0.0/16")
     .describe("addresses of the new network, a /20 of it a zone"),
 });
@@ -126,13 +127,20 @@ const WHOLE_LADDER = {
   engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
 };
 
+const CRON = "EventBridge Scheduler's cron with six fields, such as cron(0 2 * * ? *)";
+
 const schedule = z.strictObject({
   cron: z
     .string()
-    .regex(/^cron\(\S+( \S+){5}\)$/, "EventBridge Scheduler's cron with six fields, such as cron(0 2 * * ? *)")
+    .regex(/^cron\(\S+( \S+){5}\)$/, CRON)
+    .refine(isCron, CRON)
     .default("cron(0 2 * * ? *)")
     .describe("when a night begins"),
-  timeZone: z.string().min(1).default("UTC").describe("an IANA time zone"),
+  timeZone: z
+    .string()
+    .refine(isTimeZone, "an IANA time zone, such as Europe/Berlin")
+    .default("UTC")
+    .describe("an IANA time zone"),
   dataset: datasetName.describe("the reference dataset, below datasets/ of the data bucket"),
   recipe: z
     .record(z.string(), z.unknown())
@@ -144,165 +152,129 @@ const schedule = z.strictObject({
     .describe("what a recipe.yaml may say, in place of the dataset's own: the whole ladder by default"),
 });
 
-export const deployment = z
-  .strictObject({
-    region: z
-      .string()
-      .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, "the name of a region, such as us-east-1")
-      .optional()
-      .describe("default: the region of the CLI's profile"),
-    zones: z
-      .array(zoneName)
-      .min(1)
-      .max(3)
-      .optional()
-      .describe(
-        "of a new VPC; nodes with EFA run in the first. Interface endpoints bill a zone. Default: two of the region's",
-      ),
-    vpc: z
-      .discriminatedUnion("use", [newVpc, existingVpc])
-      .prefault({ use: "new" })
-      .describe("a new network without a way out, or one that exists"),
-    fleets: z
-      .array(fleet)
-      .min(1)
-      .default([
-        { rung: "spot", instanceType: "p5.4xlarge", maxNodes: 2, waitSeconds: 3_600 },
-        { rung: "on-demand", instanceType: "p5.4xlarge", maxNodes: 2, waitSeconds: 3_600 },
-      ])
-      .describe("where GPU stages run, in the order in which a run tries them"),
-    ingest: z
-      .strictObject({
-        maxVcpus: z.int().min(2).max(10_000).default(128).describe("of ingest's CPUs at once, on Spot, then On-Demand"),
-      })
-      .prefault({}),
-    training: z
-      .strictObject({
-        backend: z
-          .enum(["sagemaker", "batch"])
-          .default("sagemaker")
-          .describe("SageMaker training jobs, or Batch multi-node jobs over EFA"),
-        nodes: z
-          .int()
-          .min(1)
-          .max(64)
-          .default(1)
-          .describe("instances of one `ddp` training. Several need EFA, and are never on Spot"),
-        warmPoolSeconds: z
-          .int()
-          .min(0)
-          .max(21_600)
-          .default(0)
-          .describe("how long SageMaker keeps instances for the next training; they bill meanwhile"),
-        trainingPlanArn: arn(
-          "sagemaker",
-          "training-plan/[a-z0-9-]+",
-          "the ARN of a SageMaker training plan (arn:aws:sagemaker:<region>:<account>:training-plan/<name>)",
-        )
-          .optional()
-          .describe("reserved SageMaker capacity: training's first rung, on planInstanceType"),
-        planInstanceType: z
-          .enum(GPU_INSTANCE_TYPE_NAMES)
-          .optional()
-          .describe("EC2's name of the type that the training plan reserves"),
-      })
-      .prefault({}),
-    transform: z
-      .strictObject({
-        enabled: z
-          .boolean()
-          .default(false)
-          .describe("infer through SageMaker batch transform in place of a Batch array"),
-        instanceType: transformType.default("g5.4xlarge").describe("batch transform takes no p4, p5 or p6"),
-        maxNodes: z.int().min(1).max(100).default(2).describe("instances of one transform job"),
-      })
-      .prefault({}),
-    schedule: schedule.optional().describe("the nightly benchmark; default: none"),
-    budgets: z
-      .strictObject({
-        maxUsdPerRun: positive.default(100).describe("no run may cost more; a recipe's maxUsd may lower it"),
-        maxUsdPerMonth: positive.default(1_000).describe("of all runs of a calendar month, UTC"),
-      })
-      .prefault({}),
-    notifications: z
-      .strictObject({
-        emails: z.array(z.email()).max(20).default([]).describe("of people who hear of runs and alarms; each confirms"),
-        httpsUrls: z
-          .array(z.url({ protocol: /^https$/ }))
-          .max(20)
-          .default([])
-          .describe("endpoints for the same messages"),
-      })
-      .prefault({}),
-    retention: z
-      .strictObject({
-        logDays: z
-          .literal(LOG_DAYS as [number, ...number[]])
-          .default(365)
-          .describe("log groups; one of CloudWatch's own numbers of days"),
-        accessLogDays: z.int().min(1).max(3653).default(365).describe("access logs of the buckets"),
-        outputDays: z
-          .int()
-          .min(1)
-          .max(3653)
-          .default(90)
-          .describe("what stages leave for later runs to reuse; models, reports and datasets stay"),
-        noncurrentDays: z.int().min(1).max(3653).default(90).describe("versions that were replaced or deleted"),
-      })
-      .prefault({}),
-    keys: z
-      .strictObject({
-        dataKeyArn: kmsKeyArn.optional().describe("buckets, ledger, secret, queues and topic; default: a new key"),
-        logKeyArn: kmsKeyArn.optional().describe("log groups; default: a new key"),
-      })
-      .prefault({})
-      .describe("keys that exist: their policies have to say what docs/deploy.md lists"),
-    removalPolicy: z
-      .enum(["retain", "destroy"])
-      .default("retain")
-      .describe("what becomes of data, ledger and keys when the stacks go"),
-    image: imageSource.default({ source: "asset" }).describe("where the container image comes from"),
-    tags: z
-      .record(z.string().min(1).max(128), z.string().max(256))
-      .default({})
-      .describe("on every resource, beside application=voxelburst"),
-  })
-  .superRefine((config, context) => {
-    const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: "custom", path, message });
-    const seen = new Set<string>();
-    config.fleets.forEach((each, index) => {
-      const name = `${each.rung} ${each.instanceType}`;
-      if (seen.has(name)) refuse(["fleets", index, "instanceType"], `one fleet a rung and type; ${name} stands twice`);
-      seen.add(name);
-      // The ledger reserves dollars: a type without a price would refuse every run.
-      if (each.usdPerHour === undefined && !PRICES.some(({ instanceType }) => instanceType === each.instanceType))
-        refuse(["fleets", index, "usdPerHour"], `a price, since the table has none for ${each.instanceType}`);
-      if (each.rung === "reservation" && each.capacityBlock && each.placementGroup)
-        refuse(["fleets", index, "placementGroup"], "nothing, since a Capacity Block is in no placement group");
-      const isZoneNeeded = each.rung === "reservation" && config.vpc.use === "new" && !config.zones;
-      if (isZoneNeeded) refuse(["zones"], "the zone of the reservation first, since capacity is reserved in one zone");
-    });
-    const { trainingPlanArn, planInstanceType, backend, nodes } = config.training;
-    if ((trainingPlanArn === undefined) !== (planInstanceType === undefined))
-      refuse(
-        ["training", trainingPlanArn === undefined ? "trainingPlanArn" : "planInstanceType"],
-        "trainingPlanArn and planInstanceType together, or neither",
-      );
-    if (trainingPlanArn !== undefined && backend !== "sagemaker")
-      refuse(["training", "backend"], '"sagemaker", whose capacity a training plan reserves');
-    const onSeveral = config.fleets.filter(
-      ({ rung, instanceType }) => rung !== "spot" && GPU_INSTANCE_TYPES[instanceType].efaCards > 0,
-    );
-    if (nodes > 1 && backend === "batch" && !onSeveral.some(({ maxNodes }) => maxNodes >= nodes))
-      refuse(["training", "nodes"], `at most the maxNodes of a fleet with EFA that is not on Spot, or 1`);
-    if (config.zones && config.vpc.use === "existing")
-      refuse(["zones"], "nothing, since the subnets of vpc have their zones");
-    for (const [index, zone] of (config.zones ?? []).entries())
-      if (!config.region || !zone.startsWith(config.region))
-        refuse(["zones", index], "a zone of `region`, which has to be given with it");
-  });
+const options = z.strictObject({
+  region: z
+    .string()
+    .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, "the name of a region, such as us-east-1")
+    .optional()
+    .describe("default: the region of the CLI's profile"),
+  zones: z
+    .array(zoneName)
+    .min(1)
+    .max(3)
+    .optional()
+    .describe(
+      "of a new VPC; nodes with EFA run in the first. Interface endpoints bill a zone. Default: two of the region's",
+    ),
+  vpc: z
+    .discriminatedUnion("use", [newVpc, existingVpc])
+    .prefault({ use: "new" })
+    .describe("a new network without a way out, or one that exists"),
+  fleets: z
+    .array(fleet)
+    .min(1)
+    .default([
+      { rung: "spot", instanceType: "p5.4xlarge", maxNodes: 2, waitSeconds: 3_600 },
+      { rung: "on-demand", instanceType: "p5.4xlarge", maxNodes: 2, waitSeconds: 3_600 },
+    ])
+    .describe("where GPU stages run, in the order in which a run tries them"),
+  ingest: z
+    .strictObject({
+      maxVcpus: z.int().min(2).max(10_000).default(128).describe("of ingest's CPUs at once, on Spot, then On-Demand"),
+    })
+    .prefault({}),
+  training: z
+    .strictObject({
+      backend: z
+        .enum(["sagemaker", "batch"])
+        .default("sagemaker")
+        .describe("SageMaker training jobs, or Batch multi-node jobs over EFA"),
+      nodes: z
+        .int()
+        .min(1)
+        .max(64)
+        .default(1)
+        .describe("instances of one `ddp` training. Several need EFA, and are never on Spot"),
+      warmPoolSeconds: z
+        .int()
+        .min(0)
+        .max(21_600)
+        .default(0)
+        .describe("how long SageMaker keeps instances for the next training; they bill meanwhile"),
+      trainingPlanArn: arn(
+        "sagemaker",
+        "training-plan/[a-z0-9-]+",
+        "the ARN of a SageMaker training plan (arn:aws:sagemaker:<region>:<account>:training-plan/<name>)",
+      )
+        .optional()
+        .describe("reserved SageMaker capacity: training's first rung, on planInstanceType"),
+      planInstanceType: z
+        .enum(GPU_INSTANCE_TYPE_NAMES)
+        .optional()
+        .describe("EC2's name of the type that the training plan reserves"),
+    })
+    .prefault({}),
+  transform: z
+    .strictObject({
+      enabled: z.boolean().default(false).describe("infer through SageMaker batch transform in place of a Batch array"),
+      instanceType: transformType.default("g5.4xlarge").describe("batch transform takes no p4, p5 or p6"),
+      maxNodes: z.int().min(1).max(100).default(2).describe("instances of one transform job"),
+    })
+    .prefault({}),
+  schedule: schedule.optional().describe("the nightly benchmark; default: none"),
+  budgets: z
+    .strictObject({
+      maxUsdPerRun: positive.default(100).describe("no run may cost more; a recipe's maxUsd may lower it"),
+      maxUsdPerMonth: positive.default(1_000).describe("of all runs of a calendar month, UTC"),
+    })
+    .prefault({}),
+  notifications: z
+    .strictObject({
+      emails: z.array(z.email()).max(20).default([]).describe("of people who hear of runs and alarms; each confirms"),
+      httpsUrls: z
+        .array(z.url({ protocol: /^https$/ }))
+        .max(20)
+        .default([])
+        .describe("endpoints for the same messages"),
+    })
+    .prefault({}),
+  retention: z
+    .strictObject({
+      logDays: z
+        .literal(LOG_DAYS as [number, ...number[]])
+        .default(365)
+        .describe("log groups; one of CloudWatch's own numbers of days"),
+      accessLogDays: z.int().min(1).max(3653).default(365).describe("access logs of the buckets"),
+      outputDays: z
+        .int()
+        .min(1)
+        .max(3653)
+        .default(90)
+        .describe("what stages leave for later runs to reuse; models, reports and datasets stay"),
+      noncurrentDays: z.int().min(1).max(3653).default(90).describe("versions that were replaced or deleted"),
+    })
+    .prefault({}),
+  keys: z
+    .strictObject({
+      dataKeyArn: kmsKeyArn.optional().describe("buckets, ledger, secret, queues and topic; default: a new key"),
+      logKeyArn: kmsKeyArn.optional().describe("log groups; default: a new key"),
+    })
+    .prefault({})
+    .describe("keys that exist: their policies have to say what docs/deploy.md lists"),
+  removalPolicy: z
+    .enum(["retain", "destroy"])
+    .default("retain")
+    .describe("what becomes of data, ledger and keys when the stacks go"),
+  image: imageSource.default({ source: "asset" }).describe("where the container image comes from"),
+  tags: z
+    .record(z.string().min(1).max(128), z.string().max(256))
+    .default({})
+    .describe("on every resource, beside application=voxelburst"),
+});
 
-export type Deployment = z.infer<typeof deployment>;
+export const deployment = options.superRefine(checkTogether);
+
+export type Deployment = z.infer<typeof options>;
 /** What a person may write: everything optional. */
 export type DeploymentInput = z.input<typeof deployment>;
 export type FleetConfig = z.infer<typeof fleet>;

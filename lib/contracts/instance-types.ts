@@ -8,6 +8,8 @@ export interface GpuInstanceType {
   readonly gpuMemoryGiB: number;
   /** NVIDIA's compute capability. */
   readonly capability: number;
+  /** GB of its NVMe drives together. */
+  readonly localStorageGb: number;
   /** Network cards with EFA, each of which gets an interface; 0 where a launch template should name none. */
   readonly efaCards: number;
   /** DeviceIndex of the interface of card n > 0: p4d counts on, p5 and p6 begin again on every card. */
@@ -25,18 +27,33 @@ const a10g = { gpuName: "NVIDIA A10G", gpuMemoryGiB: 24, capability: 8.6 } as co
 
 /** EC2's pages on accelerated instances and on EFA, as collected in November 2026. */
 const types = {
-  "p4d.24xlarge": { ...p4, gpuName: "NVIDIA A100-SXM4-40GB", gpuMemoryGiB: 40 },
-  "p4de.24xlarge": { ...p4, gpuName: "NVIDIA A100-SXM4-80GB", gpuMemoryGiB: 80 },
-  "p5.4xlarge": { ...h100, vcpus: 16, memoryGiB: 256, gpus: 1, efaCards: 1, deviceIndex: "zero" },
-  "p5.48xlarge": { ...p5, ...h100, efaCards: 32 },
-  "p5e.48xlarge": { ...p5, ...h200, efaCards: 32 },
-  "p5en.48xlarge": { ...p5, ...h200, efaCards: 16 },
-  "p6-b200.48xlarge": { ...p5, gpuName: "NVIDIA B200", gpuMemoryGiB: 180, capability: 10.0, efaCards: 8 },
-  "g6e.xlarge": { ...noEfa, ...l40s, vcpus: 4, memoryGiB: 32, gpus: 1 },
-  "g6e.4xlarge": { ...noEfa, ...l40s, vcpus: 16, memoryGiB: 128, gpus: 1 },
-  "g6e.48xlarge": { ...noEfa, ...l40s, vcpus: 192, memoryGiB: 1536, gpus: 8 },
-  "g5.4xlarge": { ...noEfa, ...a10g, vcpus: 16, memoryGiB: 64, gpus: 1 },
-  "g5.48xlarge": { ...noEfa, ...a10g, vcpus: 192, memoryGiB: 768, gpus: 8 },
+  "p4d.24xlarge": { ...p4, gpuName: "NVIDIA A100-SXM4-40GB", gpuMemoryGiB: 40, localStorageGb: 8_000 },
+  "p4de.24xlarge": { ...p4, gpuName: "NVIDIA A100-SXM4-80GB", gpuMemoryGiB: 80, localStorageGb: 8_000 },
+  "p5.4xlarge": {
+    ...h100,
+    vcpus: 16,
+    memoryGiB: 256,
+    gpus: 1,
+    efaCards: 1,
+    deviceIndex: "zero",
+    localStorageGb: 3_840,
+  },
+  "p5.48xlarge": { ...p5, ...h100, efaCards: 32, localStorageGb: 30_720 },
+  "p5e.48xlarge": { ...p5, ...h200, efaCards: 32, localStorageGb: 30_720 },
+  "p5en.48xlarge": { ...p5, ...h200, efaCards: 16, localStorageGb: 30_720 },
+  "p6-b200.48xlarge": {
+    ...p5,
+    gpuName: "NVIDIA B200",
+    gpuMemoryGiB: 180,
+    capability: 10.0,
+    efaCards: 8,
+    localStorageGb: 30_720,
+  },
+  "g6e.xlarge": { ...noEfa, ...l40s, vcpus: 4, memoryGiB: 32, gpus: 1, localStorageGb: 250 },
+  "g6e.4xlarge": { ...noEfa, ...l40s, vcpus: 16, memoryGiB: 128, gpus: 1, localStorageGb: 600 },
+  "g6e.48xlarge": { ...noEfa, ...l40s, vcpus: 192, memoryGiB: 1536, gpus: 8, localStorageGb: 7_600 },
+  "g5.4xlarge": { ...noEfa, ...a10g, vcpus: 16, memoryGiB: 64, gpus: 1, localStorageGb: 600 },
+  "g5.48xlarge": { ...noEfa, ...a10g, vcpus: 192, memoryGiB: 768, gpus: 8, localStorageGb: 7_600 },
 } as const satisfies Record<string, GpuInstanceType>;
 
 export type GpuInstanceTypeName = keyof typeof types;

@@ -22,12 +22,15 @@ export const passRole = (role: iam.IRole): iam.PolicyStatement =>
  * What `.sync` needs: Step Functions' page "Integrating SageMaker".
  *
  * @param role - passed on to the job; a transform job has its model's
+ * @param plans - ARNs of training plans that jobs may use, with the capacity behind them: SageMaker's page "IAM for
+ *   SageMaker training plans"
  */
 export function jobPolicies(
   scope: Construct,
   kind: keyof typeof KINDS,
   jobNamePrefix: string,
   role?: iam.IRole,
+  plans: readonly string[] = [],
 ): iam.PolicyStatement[] {
   const stack = Stack.of(scope);
   const { noun, rule } = KINDS[kind];
@@ -42,6 +45,17 @@ export function jobPolicies(
       ],
       resources: [stack.formatArn({ service: "sagemaker", resource: kind, resourceName: `${jobNamePrefix}*` })],
     }),
+    ...(plans.length > 0
+      ? [
+          new iam.PolicyStatement({
+            actions: [`sagemaker:Create${noun}`],
+            resources: [
+              ...plans,
+              stack.formatArn({ service: "sagemaker", resource: "reserved-capacity", resourceName: "*" }),
+            ],
+          }),
+        ]
+      : []),
     ...(role ? [passRole(role)] : []),
     new iam.PolicyStatement({
       actions: ["events:PutTargets", "events:PutRule", "events:DescribeRule"],

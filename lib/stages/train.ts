@@ -28,7 +28,10 @@ export interface TrainProps extends BatchStageProps {
   readonly securityGroup: ec2.ISecurityGroup;
 }
 
-/** Types with local NVMe ignore it and give their drives; others need room for the arrays and checkpoints. */
+/**
+ * Types with local NVMe give their drives whatever is asked for, and refuse more than these hold (SageMaker's
+ * ResourceConfig); others need room for the arrays and checkpoints.
+ */
 const VOLUME_GIB = 500;
 /** Five days: what hangs costs no more, whatever the plan allows it. */
 const MOST_SECONDS = 432_000;
@@ -125,6 +128,7 @@ export class Train extends Construct implements JobStage {
       checkpointUri: jsonata(artefactUri(checkpoints)),
       outputUri: jsonata(artefactUri(archive)),
       encryptionKeyArn: this.props.buckets.artefacts.encryptionKey!.keyArn,
+      trainingPlans: [this.props.training.trainingPlanArn].filter((arn) => arn !== undefined),
       nodes: this.nodes,
       maxSeconds: this.seconds,
       subnets: this.props.subnets,
@@ -185,7 +189,7 @@ export class Train extends Construct implements JobStage {
     reserved: { TrainingPlanArn?: string } = {},
   ): RungData {
     const { backend, warmPoolSeconds } = this.props.training;
-    const { gpus, efaCards } = GPU_INSTANCE_TYPES[instanceType];
+    const { gpus, efaCards, localStorageGb } = GPU_INSTANCE_TYPES[instanceType];
     // Managed spot knows no warm pool; of a plan's instances SageMaker keeps none either.
     const isWarm = warmPoolSeconds > 0 && kind !== "spot" && !reserved.TrainingPlanArn;
     return {
@@ -201,7 +205,7 @@ export class Train extends Construct implements JobStage {
       isPreferred: backend === "sagemaker",
       ResourceConfig: {
         InstanceType: `ml.${instanceType}`,
-        VolumeSizeInGB: VOLUME_GIB,
+        VolumeSizeInGB: Math.min(VOLUME_GIB, localStorageGb),
         ...reserved,
         ...(isWarm ? { KeepAlivePeriodInSeconds: warmPoolSeconds } : {}),
       },

@@ -28,6 +28,8 @@ export interface TrainingJobTaskProps {
   readonly encryptionKeyArn: string;
   /** Expression of the number of instances. */
   readonly nodes: string;
+  /** ARNs of the training plans that a rung may name. */
+  readonly trainingPlans: readonly string[];
   /** Expression of the seconds after which SageMaker stops the job. */
   readonly maxSeconds: string;
   readonly subnets: ec2.ISubnet[];
@@ -52,7 +54,7 @@ export class TrainingJobTask extends sfn.TaskStateBase {
       assign: props.assign,
     });
     this.job = props;
-    this.taskPolicies = jobPolicies(this, "training-job", props.jobNamePrefix, props.role);
+    this.taskPolicies = jobPolicies(this, "training-job", props.jobNamePrefix, props.role, props.trainingPlans);
     this.addRetry(sageMakerRetry);
   }
 

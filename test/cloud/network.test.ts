@@ -76,8 +76,8 @@ describe("a new network", () => {
     expect(JSON.stringify(statements.map(({ Action }) => Action))).not.toContain("*");
   });
 
-  it("lets nobody of another account write logs or pull images through it", () => {
-    for (const service of [".logs", ".ecr.api", ".ecr.dkr"])
+  it("lets nobody of another account write logs or secrets or pull images through it", () => {
+    for (const service of [".logs", ".ecr.api", ".ecr.dkr", ".ecs", ".secretsmanager"])
       expect(endpointsOf(template).find((each) => each.service === service)!.PolicyDocument.Statement).toEqual([
         expect.objectContaining({
           Condition: { StringEquals: { "aws:PrincipalAccount": { Ref: "AWS::AccountId" } } },

@@ -37,6 +37,16 @@ interface Alarm {
   OKActions: unknown[];
   TreatMissingData: string;
 }
+/** What the role whose logical id matches may do. */
+const statementsOf = (role: RegExp) =>
+  (
+    properties("AWS::IAM::Policy") as {
+      Roles: { Ref: string }[];
+      PolicyDocument: { Statement: { Effect: string; Action: string | string[] }[] };
+    }[]
+  )
+    .filter(({ Roles }) => Roles.some(({ Ref }) => role.test(Ref)))
+    .flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
 const alarms = () => properties("AWS::CloudWatch::Alarm") as Alarm[];
 const anchorOf = ({ AlarmDescription }: Alarm) => /docs\/runbook\.md#(\S+)$/.exec(AlarmDescription)?.[1];
 
@@ -117,6 +127,10 @@ describe("the nightly schedule", () => {
         DeadLetterConfig: { Arn: expect.anything() },
       },
     });
+    // Its dead-letter queue is encrypted: a producer needs both.
+    expect(statementsOf(/^NightlyRole/)).toContainEqual(
+      expect.objectContaining({ Action: ["kms:Decrypt", "kms:GenerateDataKey"], Effect: "Allow" }),
+    );
     const input = JSON.parse(schedule!.Target.Input);
     expect(input.night).toBe("<aws.scheduler.scheduled-time>");
     // What Scheduler puts there, as its guide has it.

@@ -116,11 +116,62 @@ describe("the deployment's configuration", () => {
       { image: { source: "ecr", uri: "voxelburst:latest" } },
       'image.uri is "voxelburst:latest"; allowed: an image in ECR',
     ],
+    [{ vpc: { use: "new", cidr: "999.0.0.0/16" } }, 'vpc.cidr is "999.0.0.0/16"; allowed: an IPv4 block'],
+    [{ vpc: { use: "new", cidr: "10.0.1.7/16" } }, "allowed: an IPv4 block whose address has no bit behind its length"],
+    [{ region: "us-east-1", zones: ["us-east-1a", "us-east-1a"] }, "each zone once; us-east-1a stands twice"],
+    [{ schedule: { dataset: "ref", timeZone: "Mars/Base" } }, 'schedule.timeZone is "Mars/Base"; allowed: an IANA'],
+    [{ schedule: { dataset: "ref", cron: "cron(99 99 * * ? *)" } }, 'schedule.cron is "cron(99 99 * * ? *)"'],
+    [{ schedule: { dataset: "ref", cron: "cron(0 2 * * * *)" } }, 'schedule.cron is "cron(0 2 * * * *)"'],
+    [{ tags: { "aws:team": "x" } }, 'a key that does not begin with "aws:"'],
+    [
+      { region: "us-east-1", keys: { dataKeyArn: "arn:aws:kms:eu-west-1:111122223333:key/a" } },
+      "allowed: something in `region`, which is us-east-1",
+    ],
+    [
+      {
+        region: "us-east-1",
+        image: { source: "ecr", uri: "111122223333.dkr.ecr.eu-west-1.amazonaws.com/voxelburst:1" },
+      },
+      "allowed: something in `region`, which is us-east-1",
+    ],
+    [
+      {
+        region: "us-east-1",
+        vpc: {
+          use: "existing",
+          vpcId: "vpc-0a1b2c3d",
+          subnets: [{ subnetId: "subnet-0a1b2c3d", zone: "eu-west-1a", routeTableId: "rtb-0a1b2c3d", addresses: 100 }],
+        },
+      },
+      'vpc.subnets[0].zone is "eu-west-1a"; allowed: a zone of `region`',
+    ],
+    [
+      { training: { nodes: 4 }, fleets: [{ rung: "on-demand", instanceType: "g6e.xlarge" }] },
+      "training.nodes is 4; allowed: 1 without a fleet with EFA",
+    ],
+    [
+      {
+        training: {
+          trainingPlanArn: "arn:aws:sagemaker:us-east-1:111122223333:training-plan/a",
+          planInstanceType: "p5e.48xlarge",
+        },
+      },
+      'training.planInstanceType is "p5e.48xlarge"; allowed: a type that the price table has',
+    ],
     [[], "is []; allowed: a value of type object"],
     ["{", "is not JSON"],
   ])("refuses %j, naming the option, what was got and what is allowed", (given, message) => {
     expect(() => read(given)).toThrow(message);
   });
+});
+
+it.each([
+  "cron(0 2 * * ? *)",
+  "cron(0/15 8-17 ? * MON-FRI *)",
+  "cron(30 1 L * ? 2026-2030)",
+  "cron(0 0 ? JAN,jul 6#1 *)",
+])("takes the schedule %s", (cron) => {
+  expect(read({ schedule: { dataset: "ref", cron } }).schedule!.cron).toBe(cron);
 });
 
 describe("-c config=", () => {

@@ -64,7 +64,7 @@ describe("access logs", () => {
 });
 
 describe("keys", () => {
-  it("of our own rotate, and admit the services that deliver to encrypted topics, queues and log groups", () => {
+  it("of our own rotate, and admit the services that deliver to the encrypted topic and log groups, and no other", () => {
     const template = storageOf({});
     template.resourceCountIs("AWS::KMS::Key", 2);
     template.allResourcesProperties("AWS::KMS::Key", { EnableKeyRotation: true });
@@ -80,11 +80,11 @@ describe("keys", () => {
       Action: ["kms:Decrypt", "kms:GenerateDataKey"],
       Condition: { StringEquals: { "aws:SourceAccount": { Ref: "AWS::AccountId" } } },
     });
-    statementFor("events.amazonaws.com", { Action: ["kms:Decrypt", "kms:GenerateDataKey"] });
     statementFor(
       { "Fn::Join": ["", ["logs.", { Ref: "AWS::Region" }, ".amazonaws.com"]] },
       { Condition: { ArnLike: { "kms:EncryptionContext:aws:logs:arn": Match.anyValue() } } },
     );
+    expect(JSON.stringify(template.findResources("AWS::KMS::Key"))).not.toContain("events.amazonaws.com");
   });
 
   it("that exist are used, and none is made", () => {

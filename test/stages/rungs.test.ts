@@ -55,6 +55,11 @@ describe("the default deployment", () => {
 });
 
 describe("trainings", () => {
+  it("ask for no larger volume than a type's own drives hold", () => {
+    const { Train } = laddersOf({ fleets: [{ rung: "on-demand", instanceType: "g6e.xlarge" }] });
+    expect(Train[0]?.ResourceConfig).toMatchObject({ InstanceType: "ml.g6e.xlarge", VolumeSizeInGB: 250 });
+  });
+
   const plan = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/p5en";
 
   it("begin with a training plan, which has no warm pool of its own; On-Demand has one, and Spot none", () => {

@@ -201,3 +201,22 @@ describe("the rules themselves", () => {
     }
   });
 });
+
+interface Policy {
+  PolicyDocument: { Statement: { Action: string | string[]; Resource: unknown }[] };
+}
+
+it("a state machine with a training plan may train on the plan and on the capacity behind it", () => {
+  const training = templateFilesIn(synthesised.get("p5en-training-plan.json")!.outdir)
+    .flatMap((file) => Object.values<Resource>(JSON.parse(readFileSync(file, "utf8")).Resources))
+    .filter(({ Type }) => Type === "AWS::IAM::Policy")
+    .flatMap(({ Properties }) => (Properties as unknown as Policy).PolicyDocument.Statement)
+    .filter(({ Action }) => [Action].flat().includes("sagemaker:CreateTrainingJob"))
+    .flatMap(({ Resource: resources }) => [resources].flat().map(resolved));
+  // SageMaker's page "IAM for SageMaker training plans".
+  for (const kind of ["training-job/train-", "training-plan/", "reserved-capacity/"])
+    expect(
+      training.some((resource) => resource.includes(kind)),
+      kind,
+    ).toBe(true);
+});
