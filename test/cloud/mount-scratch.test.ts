@@ -39,6 +39,7 @@ describe("mount-scratch.sh", () => {
     expect(status).toBe(0);
     expect(calls).toEqual([
       "mkdir -p /scratch",
+      "chmod 1777 /scratch",
       "dnf install --assumeyes --quiet mdadm",
       `mdadm --create /dev/md/scratch --run --level=0 --raid-devices=8 ${devices}`,
       "mkfs.xfs -f -q /dev/md/scratch",
@@ -50,6 +51,7 @@ describe("mount-scratch.sh", () => {
   it("takes a single drive as it is", () => {
     expect(runWith([ROOT, drive(1)]).calls).toEqual([
       "mkdir -p /scratch",
+      "chmod 1777 /scratch",
       "mkfs.xfs -f -q /dev/nvme1n1",
       "mount -o noatime /dev/nvme1n1 /scratch",
       "chmod 1777 /scratch",
@@ -62,9 +64,20 @@ describe("mount-scratch.sh", () => {
     expect(calls).toEqual(["mkdir -p /scratch", "chmod 1777 /scratch"]);
   });
 
-  it("ends as failed when a step fails, without mounting anything", () => {
-    const { status, calls } = runWith([ROOT, drive(1), drive(2)], "mdadm");
+  it.each(["dnf", "mdadm"])("takes the first drive where %s fails", (failing) => {
+    const { status, calls } = runWith([ROOT, drive(1), drive(2)], failing);
+    expect(status).toBe(0);
+    expect(calls.slice(-3)).toEqual([
+      "mkfs.xfs -f -q /dev/nvme1n1",
+      "mount -o noatime /dev/nvme1n1 /scratch",
+      "chmod 1777 /scratch",
+    ]);
+  });
+
+  it("ends as failed where a drive takes no file system, with a /scratch on the root volume that all may write", () => {
+    const { status, calls } = runWith([ROOT, drive(1)], "mkfs.xfs");
     expect(status).not.toBe(0);
+    expect(calls.slice(0, 2)).toEqual(["mkdir -p /scratch", "chmod 1777 /scratch"]);
     expect(calls.some((call) => call.startsWith("mount"))).toBe(false);
   });
 });
