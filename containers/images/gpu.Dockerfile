@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The one image of the Python stages: ingest on CPUs, preprocess, train, compile and infer on GPUs.
 #
 # Built by `cdk deploy` (lib/cloud/container-image.ts) or by CodeBuild (lib/cloud/image-pipeline.ts); its context is the

@@ -1,0 +1,58 @@
+#!/bin/sh
+# One measurement on a GPU machine: measure.sh STEP [SECONDS]. See README.md beside this.
+export PATH="/tmp/vb/node_modules/.bin:$PATH" VOXELBURST_HOME=/tmp/vbhome PYTHONUNBUFFERED=1
+OUT=${OUT:-/tmp/out}
+python=/tmp/vb/.venv/bin/python
+limit=${2:-500}
+cd /tmp/vb || exit 1
+mkdir -p "$OUT"
+vb() { timeout --signal INT "$limit" node bin/voxelburst.ts "$@"; }
+phantoms() { vb bench "$@" --size 176 --cases 4 --batch 8 --warm-up 8 --steps 12; }
+
+# An environment of a peer is the machine's Python with its wheels in front.
+peer() {
+  mkdir -p "/tmp/peers/$1/bin"
+  printf '#!/bin/sh\nexport PYTHONPATH=%s/site\nexec python3 "$@"\n' "$2" > "/tmp/peers/$1/bin/python"
+  chmod +x "/tmp/peers/$1/bin/python"
+}
+# Of a run or plan of a dataset: the task whose cases are compared. $1 dataset, $2 peers, $3 what, $4 file.
+beside() {
+  task=$(find /tmp/vbhome -path "*$1-*/tasks/preprocess.json" | head -1)
+  timeout "$limit" $python -m voxelburst bench --strategies "" --preprocess-task "$task" --compare "$2" --peers-do "$3" \
+    --peers-home /tmp/peers --out "$OUT/$4"
+}
+
+case $1 in
+  hippocampus)
+    vb run data/hippocampus --set folds=fold1 --set strategies=fused --set train.minutes=4.8 --set engines=torch,triton \
+      --set infer.mirroring=true --json > "$OUT/run.json"
+    cp /tmp/vbhome/store/artefacts/runs/hippocampus-*/report/report.json "$OUT/"
+    ;;
+  nnunet)
+    peer nnunet /tmp/gpu-nn
+    beside hippocampus nnunet preprocess,predict nnunet.json
+    ;;
+  ladder)
+    phantoms --strategies fp32,amp,dali,fused --augmentations mlperf --out "$OUT/ladder.json"
+    phantoms --strategies "" --engines triton,inductor,tensorrt --profile --out "$OUT/engines.json"
+    ;;
+  recipe) phantoms --strategies fused --augmentations recipe --profile --out "$OUT/recipe.json" ;;
+  ablate)
+    phantoms --strategies fused --augmentations recipe --out "$OUT/ablation.json" \
+      --without graph,gpu-loader,residence,stem,upsample,fused-norm,channels-last,compile
+    ;;
+  ct)
+    peer monai /tmp/gpu-py
+    $python -m voxelburst phantoms --out /tmp/ct --seed 7 --cases 10 --test-cases 0 --dicom 0 --no-bad \
+      --shape 512 512 200 --spacing 1 1 1
+    vb plan /tmp/ct --set folds=fold0
+    beside ct monai predict ct.json
+    ;;
+  norms)
+    for case in "40,56,40 plugin fp16" "40,56,40 operations fp16" "128,128,128 plugin fp16" "128,128,128 layer fp16"; do
+      # shellcheck disable=SC2086
+      timeout 170 $python docs/benchmarks/gpu/norms.py $case | tee -a "$OUT/norms.jsonl"
+    done
+    ;;
+  *) echo "no step $1" >&2; exit 1 ;;
+esac
