@@ -16,8 +16,9 @@ peer() {
   chmod +x "/tmp/peers/$1/bin/python"
 }
 # Of a run or plan of a dataset: the task whose cases are compared. $1 dataset, $2 peers, $3 what, $4 file.
+task_of() { find /tmp/vbhome -path "*$1-*/tasks/preprocess.json" | head -1; }
 beside() {
-  task=$(find /tmp/vbhome -path "*$1-*/tasks/preprocess.json" | head -1)
+  task=$(task_of "$1")
   timeout "$limit" $python -m voxelburst bench --strategies "" --preprocess-task "$task" --compare "$2" --peers-do "$3" \
     --peers-home /tmp/peers --out "$OUT/$4"
 }
@@ -46,6 +47,11 @@ case $1 in
     $python -m voxelburst phantoms --out /tmp/ct --seed 7 --cases 10 --test-cases 0 --dicom 0 --no-bad \
       --shape 512 512 200 --spacing 1 1 1
     vb plan /tmp/ct --set folds=fold0
+    task=$(task_of ct)
+    shards=$($python -c "import json, sys; print(json.load(open(sys.argv[1]))['shards'])" "$task")
+    for shard in $(seq 0 $((shards - 1))); do
+      AWS_BATCH_JOB_ARRAY_INDEX=$shard $python -m voxelburst preprocess --task "file://$task"
+    done
     beside ct monai predict ct.json
     ;;
   norms)
