@@ -55,6 +55,39 @@ describe("the ladder of a plan", () => {
   });
 });
 
+describe("the history of an execution", () => {
+  const whole = {
+    folds: "all",
+    foldCount: 20,
+    strategies: ["fp32", "amp", "dali", "fused", "ddp"],
+    engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
+  };
+
+  it("refuses a run that could pass it, with what is allowed, before anything is paid for", async () => {
+    const { output } = await (await Run.of({ records, recipe: whole })).plan(onAws());
+    expect(output).toMatchObject({
+      go: false,
+      refusal: {
+        code: "RunTooLarge",
+        message: expect.stringMatching(/^100 trainings with 160 engines can make \d+ events .* 20000 are allowed/),
+        remedy: expect.stringContaining("fewer folds"),
+      },
+    });
+  });
+
+  it("holds the whole ladder on five folds, down four rungs", async () => {
+    const { output } = await (await Run.of({ records, recipe: { ...whole, foldCount: 5 } })).plan(
+      onAws({ mostRungs: 4 }),
+    );
+    expect(output).toMatchObject({ go: true });
+  });
+
+  it("is no matter of one machine", async () => {
+    const { output } = await (await Run.of({ records, recipe: whole })).plan(onAws({ where: "local" }));
+    expect(output).toMatchObject({ go: true });
+  });
+});
+
 describe("time limits of jobs", () => {
   it("follow from the estimate on AWS, above the slack of a start and far below what a job may take at most", async () => {
     const { output, plan } = await (await Run.of({ records })).plan(onAws());
