@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { clusterOf, nodesOf, noRung } from "../../../lambdas/plan/rungs.ts";
-import { keys, type Machine, recipe } from "../../../lib/contracts/index.ts";
+import { keys, type Machine, type RecipeInput, recipe } from "../../../lib/contracts/index.ts";
 import { h100, ids, laptop, Run, record } from "./fixture.ts";
 
 const records = ids(20).map((id) => record(id));
@@ -56,7 +56,7 @@ describe("the ladder of a plan", () => {
 });
 
 describe("the history of an execution", () => {
-  const whole = {
+  const whole: RecipeInput = {
     folds: "all",
     foldCount: 20,
     strategies: ["fp32", "amp", "dali", "fused", "ddp"],
