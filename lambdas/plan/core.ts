@@ -24,6 +24,7 @@ import { designOf } from "./design.ts";
 import { writeDocuments } from "./documents.ts";
 import { type EstimateInput, estimateOf, trainingSeconds } from "./estimate.ts";
 import { chooseFolds } from "./folds.ts";
+import { tooLarge } from "./history.ts";
 import { type PlanInputs, readInputs } from "./inputs.ts";
 import { inferMemoryGiB, preprocessMemoryGiB } from "./memory.ts";
 import { clusterOf, jobSeconds, noRung, writeTransformLines } from "./rungs.ts";
@@ -40,8 +41,8 @@ export interface PlanPorts {
 /**
  * Plans a run: writes runs/<runId>/plan.json and every task that follows, and returns what the state machine needs.
  *
- * A dataset or recipe that cannot be planned is an error; a plan that must not start (over budget, an engine or the
- * memory is missing) is complete, with `go` false and the reason.
+ * A dataset or recipe that cannot be planned is an error; a plan that must not start (over budget, too large for one
+ * execution, an engine or the memory is missing) is complete, with `go` false and the reason.
  *
  * @throws VoxelburstError ObjectMissing, DocumentInvalid, IngestIncomplete, NoUsableCase, LabelsMissing, PatchInvalid,
  *   VolumesTooSmall, PriceUnknown, or one of chooseFolds
@@ -82,7 +83,12 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     recipe,
   };
   const estimate = estimateOf(estimateInput);
-  const refusal = choices.refusal ?? memoryRefusal ?? noRung(recipe, machine) ?? overBudget(recipe, estimate.usd);
+  const refusal =
+    choices.refusal ??
+    memoryRefusal ??
+    noRung(recipe, machine) ??
+    tooLarge(work, machine) ??
+    overBudget(recipe, estimate.usd);
   const seconds = jobSeconds(estimate, work, machine);
   const document: Plan = {
     schema: 1,

@@ -10,6 +10,7 @@ import {
 import { EC2Client, paginateDescribeCapacityReservations, paginateDescribeInstances } from "@aws-sdk/client-ec2";
 import { paginateListTrainingJobs, paginateListTransformJobs, SageMakerClient } from "@aws-sdk/client-sagemaker";
 import { STACKS } from "../contracts/outputs.ts";
+import { assetImages } from "./asset-images.ts";
 
 export interface Bill {
   what: string;
@@ -54,9 +55,12 @@ async function stacksOf(client: CloudFormationClient): Promise<StackSummary[]> {
 export async function stillBilling(): Promise<Bill[]> {
   const client = new CloudFormationClient({});
   const bills: Bill[] = [];
+  const templates: { stackId: string; body: string }[] = [];
   for (const stack of await stacksOf(client)) {
     const isGone = stack.StackStatus === "DELETE_COMPLETE";
-    const kept = isGone ? undefined : await keptByTemplate(client, stack.StackId!);
+    const body = await templateOf(client, stack.StackId!);
+    templates.push({ stackId: stack.StackId!, body });
+    const kept = isGone ? undefined : keptBy(body);
     const pages = paginateListStackResources({ client }, { StackName: stack.StackId! });
     for await (const { StackResourceSummaries } of pages)
       for (const resource of StackResourceSummaries ?? []) {
@@ -65,7 +69,7 @@ export async function stillBilling(): Promise<Bill[]> {
         if (bill && (!isGone || resource.ResourceStatus === "DELETE_SKIPPED")) bills.push(bill);
       }
   }
-  return [...bills, ...(await running())];
+  return [...bills, ...(await assetImages(templates)), ...(await running())];
 }
 
 /** @param kept - logical ids that the template keeps; undefined for a stack that is gone */
@@ -80,9 +84,14 @@ function billOf(resource: StackResourceSummary, kept: Set<string> | undefined): 
   };
 }
 
-async function keptByTemplate(client: CloudFormationClient, StackName: string): Promise<Set<string>> {
+/** Of a deleted stack too, for the 90 days in which it is listed. */
+async function templateOf(client: CloudFormationClient, StackName: string): Promise<string> {
   const { TemplateBody } = await client.send(new GetTemplateCommand({ StackName, TemplateStage: "Processed" }));
-  const { Resources } = JSON.parse(TemplateBody ?? "{}") as { Resources?: Record<string, { DeletionPolicy?: string }> };
+  return TemplateBody ?? "{}";
+}
+
+function keptBy(template: string): Set<string> {
+  const { Resources } = JSON.parse(template) as { Resources?: Record<string, { DeletionPolicy?: string }> };
   return new Set(
     Object.entries(Resources ?? {})
       .filter(([, { DeletionPolicy }]) => DeletionPolicy?.startsWith("Retain"))

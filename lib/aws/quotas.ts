@@ -12,6 +12,15 @@ const EC2_VCPUS = {
   standard: { "on-demand": "L-1216C47A", spot: "L-34B43A08" },
 } as const;
 
+/** Concurrent executions of the region's functions, all of the account's together. */
+const LAMBDA_CONCURRENCY = "L-B99A9384";
+/**
+ * Functions of one run at once, at most: plan lets four trainings work side by side (lambdas/plan/shards.ts) and each of
+ * them as many engines, of which each may ask the ledger; start-run, the guard and another run's plan and report beside
+ * them. New accounts may have 10.
+ */
+const FUNCTIONS_AT_ONCE = 4 * 4 + 4;
+
 interface Need {
   service: "ec2" | "sagemaker" | "lambda";
   /** A code, or the name that SageMaker gives a quota of one type. */
@@ -22,7 +31,7 @@ interface Need {
 
 const familyOf = (instanceType: string): "p" | "g" => (instanceType.startsWith("p") ? "p" : "g");
 
-/** @returns what every fleet, ingest, the trainings and transforms need at once, quotas that several need added up */
+/** @returns what every fleet, ingest, the trainings, transforms and functions need at once, quotas that several need added up */
 export function needsOf(config: Deployment): Need[] {
   const needs = new Map<string, Need>();
   const need = (one: Need) => {
@@ -65,6 +74,12 @@ export function needsOf(config: Deployment): Need[] {
       what: `ml.${config.transform.instanceType} for transform jobs`,
       needed: config.transform.maxNodes,
     });
+  need({
+    service: "lambda",
+    quota: LAMBDA_CONCURRENCY,
+    what: "concurrent executions of functions, with the account's others",
+    needed: FUNCTIONS_AT_ONCE,
+  });
   return [...needs.values()];
 }
 
@@ -79,7 +94,7 @@ export async function quotaChecks(
     for (const { what, quota, needed } of needs.filter((need) => need.service === service)) {
       const found = quotas.find(({ QuotaCode, QuotaName }) => QuotaCode === quota || QuotaName === quota);
       const name = `quota: ${what}`;
-      const remedy = `Ask for at least ${needed} in Service Quotas (${service}, ${found?.QuotaCode ?? quota}), or lower maxNodes.`;
+      const remedy = `Ask for at least ${needed} in Service Quotas (${service}, ${found?.QuotaCode ?? quota})${service === "lambda" ? "" : ", or lower maxNodes"}.`;
       if (!found) checks.push(fail(name, "not listed in this region", remedy));
       else if ((found.Value ?? 0) < needed) checks.push(fail(name, `${found.Value} of the ${needed} needed`, remedy));
       else checks.push(ok(name, `${found.Value}, ${needed} needed`));

@@ -50,6 +50,8 @@ export interface Machine {
   transform?: boolean;
   /** AWS: kinds of rungs that the deployment has. @default - every kind */
   rungs?: readonly RungKind[];
+  /** AWS: rungs of the longest ladder of a stage. @default - one of each kind */
+  mostRungs?: number;
   engines: readonly string[];
 }
 

@@ -66,6 +66,8 @@ export class WorkflowStack extends Stack {
       nodes: deployment.training.nodes,
       transform: deployment.transform.enabled,
       rungs: [...new Set(props.gpus.map(({ rung }) => rung))],
+      // Each fleet is one; a training plan or a batch transform stands before them.
+      mostRungs: props.gpus.length + 1,
       cpus: type.vcpus,
       memoryGiB: type.memoryGiB,
       engines: [

@@ -15,6 +15,7 @@ interface Resource {
   type: string;
   status?: string;
   kept?: boolean;
+  image?: object;
 }
 
 const RESOURCES: Resource[] = [
@@ -41,7 +42,7 @@ afterEach(() => {
 });
 
 /** The storage stack, as it is or as it was. */
-function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE"): void {
+function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE", resources = RESOURCES): void {
   const id = "arn:aws:cloudformation:us-east-1:123456789012:stack/VoxelburstStorage/1";
   const isGone = status === "DELETE_COMPLETE";
   const member = (stack: string, state: string) =>
@@ -53,14 +54,19 @@ function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE"): void {
   );
   aws.answers.ListStackResources = cloudFormation(
     "ListStackResources",
-    `<StackResourceSummaries>${RESOURCES.map(
-      ({ name, type, kept }) =>
-        `<member><LogicalResourceId>${name}</LogicalResourceId><PhysicalResourceId>${name.toLowerCase()}-1</PhysicalResourceId><ResourceType>${type}</ResourceType><ResourceStatus>${isGone ? (kept ? "DELETE_SKIPPED" : "DELETE_COMPLETE") : "CREATE_COMPLETE"}</ResourceStatus><LastUpdatedTimestamp>2026-11-01T00:00:00Z</LastUpdatedTimestamp></member>`,
-    ).join("")}</StackResourceSummaries>`,
+    `<StackResourceSummaries>${resources
+      .map(
+        ({ name, type, kept }) =>
+          `<member><LogicalResourceId>${name}</LogicalResourceId><PhysicalResourceId>${name.toLowerCase()}-1</PhysicalResourceId><ResourceType>${type}</ResourceType><ResourceStatus>${isGone ? (kept ? "DELETE_SKIPPED" : "DELETE_COMPLETE") : "CREATE_COMPLETE"}</ResourceStatus><LastUpdatedTimestamp>2026-11-01T00:00:00Z</LastUpdatedTimestamp></member>`,
+      )
+      .join("")}</StackResourceSummaries>`,
   );
   const template = {
     Resources: Object.fromEntries(
-      RESOURCES.map(({ name, type, kept }) => [name, { Type: type, ...(kept ? { DeletionPolicy: "Retain" } : {}) }]),
+      resources.map(({ name, type, kept, image }) => [
+        name,
+        { Type: type, ...(kept ? { DeletionPolicy: "Retain" } : {}), ...(image ? { Image: image } : {}) },
+      ]),
     ),
   };
   aws.answers.GetTemplate = cloudFormation(
@@ -119,6 +125,51 @@ describe("what still bills", () => {
     expect(aws.inputsOf("DescribeInstances")[0]).toMatchObject({
       "Filter.1.Name": "tag:application",
       "Filter.1.Value.1": "voxelburst",
+    });
+  });
+
+  describe("in CDK's bootstrap repository", () => {
+    const tag = "ab".repeat(32);
+    const repository = "cdk-hnb659fds-container-assets-123456789012-us-east-1";
+    // As `cdk synth` writes it into the job definition.
+    const image = {
+      "Fn::Sub": `\${AWS::AccountId}.dkr.ecr.\${AWS::Region}.\${AWS::URLSuffix}/cdk-hnb659fds-container-assets-\${AWS::AccountId}-\${AWS::Region}:${tag}`,
+    };
+    const withImage: Resource[] = [{ name: "Definition", type: "AWS::Batch::JobDefinition", image }];
+
+    test.each(["CREATE_COMPLETE", "DELETE_COMPLETE"] as const)(
+      "is the container image with its monthly price, and what else lies there (%s)",
+      async (status) => {
+        recordStack(status, withImage);
+        aws.answers.DescribeImages = ({ nextToken }: Record<string, string>) =>
+          nextToken
+            ? { imageDetails: [{ imageTags: [tag], imageSizeInBytes: 21_500_000_000 }] }
+            : {
+                imageDetails: [{ imageTags: ["cd".repeat(32)], imageSizeInBytes: 20e9 }, { imageSizeInBytes: 1e9 }],
+                nextToken: "more",
+              };
+        expect(await stillBilling()).toEqual([
+          {
+            what: "ECR image (CDK asset)",
+            id: `${repository}:${tag}`,
+            why: "2.15 USD a month for 21.5 GB; no stack owns it",
+            goes: false,
+          },
+          {
+            what: "ECR images (CDK assets), 2 others",
+            id: repository,
+            why: "2.10 USD a month for 21.0 GB; of earlier deployments, or of other CDK applications",
+            goes: false,
+          },
+        ]);
+        expect(aws.inputsOf("DescribeImages")[0]).toMatchObject({ repositoryName: repository });
+      },
+    );
+
+    test("is nothing once that repository is gone", async () => {
+      recordStack("DELETE_COMPLETE", withImage);
+      aws.answers.DescribeImages = { __type: "RepositoryNotFoundException", message: "not there" };
+      expect(await stillBilling()).toEqual([]);
     });
   });
 

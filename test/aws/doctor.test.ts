@@ -123,6 +123,7 @@ describe("quotas", () => {
       ["L-417A185B", 192], // On-Demand P
       ["L-34B43A08", 64], // Spot, standard
       ["L-1216C47A", 64], // On-Demand, standard
+      ["L-B99A9384", 20], // Lambda's concurrent executions
     ]);
   });
 
@@ -141,7 +142,7 @@ describe("quotas", () => {
       ],
       training: { backend: "batch" },
     });
-    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08", "L-1216C47A"]);
+    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08", "L-1216C47A", "L-B99A9384"]);
   });
 
   test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
@@ -166,6 +167,20 @@ describe("quotas", () => {
     });
     expect(by("ml.p5.48xlarge for spot training jobs")).toMatchObject({ state: "failed" });
     expect(by("ml.g6e.4xlarge for training jobs")).toMatchObject({ state: "ok", found: "3, 1 needed" });
+  });
+
+  test.each([
+    [
+      10,
+      { state: "failed", found: "10 of the 20 needed", remedy: expect.stringMatching(/20 .*lambda, L-B99A9384\)\.$/) },
+    ],
+    [1000, { state: "ok", found: "1000, 20 needed" }],
+  ])("of Lambda's concurrency is shown: %i", async (Value, expected) => {
+    aws.answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
+      Quotas: ServiceCode === "lambda" ? [{ QuotaCode: "L-B99A9384", QuotaName: "Concurrent executions", Value }] : [],
+    });
+    const checks = await quotaChecks(configured());
+    expect(checks.find(({ name }) => name.includes("concurrent executions"))).toMatchObject(expected);
   });
 
   test("that may not be looked at are a warning, and the rest is looked at all the same", async () => {

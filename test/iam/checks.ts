@@ -6,14 +6,19 @@ import { arnOf, rolesOf } from "./roles.ts";
 import { SERVICE_ROWS } from "./service-roles.ts";
 
 /** Names do not matter for the list of what there is to test. */
+const NAMES = {
+  JobLogs: "jobs",
+  Notifications: arnOf("sns", "notifications"),
+  StorageArtefacts: "artefacts",
+  StorageData: "data",
+  StorageQuarantine: "quarantine",
+};
+/** With the roles that the default configuration does not have. */
 const roles = [
-  ...rolesOf({
-    JobLogs: "jobs",
-    Notifications: arnOf("sns", "notifications"),
-    StorageArtefacts: "artefacts",
-    StorageData: "data",
-    StorageQuarantine: "quarantine",
-  }).values(),
+  ...new Map([
+    ...rolesOf(NAMES, { image: { source: "codebuild" }, schedule: { dataset: "reference" } }),
+    ...rolesOf(NAMES),
+  ]).values(),
 ];
 
 /** Those with statements of their own: EC2's instances and CDK's own function have AWS's managed policies alone. */

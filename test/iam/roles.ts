@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import type { DeploymentInput } from "../../lib/contracts/index.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 import type { Statement } from "./evaluate.ts";
 
@@ -37,11 +38,17 @@ export type Names = Readonly<Record<string, string>>;
 export const arnOf = (service: string, rest: string) => `arn:aws:${service}:${REGION}:${ACCOUNT}:${rest}`;
 export const KEY_ARN = arnOf("kms", "key/data");
 
-/** @param names - of buckets, tables, topic, secret and state machine */
-export function rolesOf(names: Names): Map<string, Role> {
+/**
+ * @param names - of buckets, tables, topic, secret and state machine
+ * @param deployment - @default - the default configuration
+ */
+export function rolesOf(names: Names, deployment?: DeploymentInput): Map<string, Role> {
   const outdir = mkdtempSync(path.join(tmpdir(), "voxelburst-roles-"));
   try {
-    const app = voxelburstApp({ outdir, context: { "aws:cdk:bundling-stacks": [] } });
+    const app = voxelburstApp({
+      outdir,
+      context: { "aws:cdk:bundling-stacks": [], ...(deployment && { voxelburst: deployment }) },
+    });
     const templates = app.synth().stacks.map(({ template }) => template as Template);
     const resolver = new Resolver(templates, names);
     const roles = new Map<string, Role>();

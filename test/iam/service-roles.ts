@@ -157,4 +157,33 @@ export const SERVICE_ROWS: Row[] = [
       "traces its runs; no resource-level permissions",
     ],
   ]),
+  ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/setting-up.html"), [
+    ["lambda:InvokeFunction", /:function:Trigger\w+(:\*)?$/, "the schedule calls start-run"],
+    ["kms:Decrypt", /:key\//, "what the schedule hands on is encrypted with the data key"],
+  ]),
+  ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/configuring-schedule-dlq.html"), [
+    ["sqs:SendMessage", /:Nightly\w*Undelivered\w+$/, "a night that could not be started is put aside"],
+  ]),
+  ...rows(/^Nightly\w*Role/, docs("AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html"), [
+    ["kms:GenerateDataKey kms:Decrypt", /:key\//, "a producer to a queue that is encrypted"],
+  ]),
+  ...rows(
+    /^Image\w*BuildEventsRole|^Image\w*EventsRole/,
+    docs("eventbridge/latest/userguide/eb-use-identity-based.html"),
+    [["codebuild:StartBuild", /Build/, "the rule starts the build"]],
+  ),
+  ...rows(/^Image(?!\w*Events)\w*Role/, docs("codebuild/latest/userguide/setting-up-service-role.html"), [
+    ["s3:GetObject s3:GetObjectVersion", /^arn:aws:s3:::.*\.zip$/, "the source is fetched"],
+    ["s3:GetBucketAcl s3:GetBucketLocation", /^arn:aws:s3:::[^/]+$/, "the source's bucket is looked at"],
+    ["logs:CreateLogStream logs:PutLogEvents", /:log-group:/, "the build's log is written"],
+    ["kms:Decrypt kms:GenerateDataKey", /:key\//, "the project is encrypted with the data key"],
+  ]),
+  ...rows(/^Image(?!\w*Events)\w*Role/, docs("AmazonECR/latest/userguide/image-push-iam.html"), [
+    ["ecr:GetAuthorizationToken", ANY, "docker logs in"],
+    [
+      "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages ecr:GetDownloadUrlForLayer ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart",
+      /Repository/,
+      "the image is looked for, and pushed",
+    ],
+  ]),
 ];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { clusterOf, nodesOf, noRung } from "../../../lambdas/plan/rungs.ts";
-import { keys, type Machine, recipe } from "../../../lib/contracts/index.ts";
+import { keys, type Machine, type RecipeInput, recipe } from "../../../lib/contracts/index.ts";
 import { h100, ids, laptop, Run, record } from "./fixture.ts";
 
 const records = ids(20).map((id) => record(id));
@@ -52,6 +52,39 @@ describe("the ladder of a plan", () => {
     expect(output).toMatchObject({ go: false, refusal: { code: "NoCapacity" } });
     expect(noRung(recipe.parse({ capacity: { rungs: "spot" } }), onAws())).toBeUndefined();
     expect(noRung(recipe.parse({}), onAws())).toBeUndefined();
+  });
+});
+
+describe("the history of an execution", () => {
+  const whole: RecipeInput = {
+    folds: "all",
+    foldCount: 20,
+    strategies: ["fp32", "amp", "dali", "fused", "ddp"],
+    engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
+  };
+
+  it("refuses a run that could pass it, with what is allowed, before anything is paid for", async () => {
+    const { output } = await (await Run.of({ records, recipe: whole })).plan(onAws());
+    expect(output).toMatchObject({
+      go: false,
+      refusal: {
+        code: "RunTooLarge",
+        message: expect.stringMatching(/^100 trainings with 160 engines can make \d+ events .* 20000 are allowed/),
+        remedy: expect.stringContaining("fewer folds"),
+      },
+    });
+  });
+
+  it("holds the whole ladder on five folds, down four rungs", async () => {
+    const { output } = await (await Run.of({ records, recipe: { ...whole, foldCount: 5 } })).plan(
+      onAws({ mostRungs: 4 }),
+    );
+    expect(output).toMatchObject({ go: true });
+  });
+
+  it("is no matter of one machine", async () => {
+    const { output } = await (await Run.of({ records, recipe: whole })).plan(onAws({ where: "local" }));
+    expect(output).toMatchObject({ go: true });
   });
 });
 
