@@ -11,7 +11,10 @@ export const modelFolder = z.strictObject({
   fold: z.string(),
   strategy: z.string(),
   channels: z.array(z.string()).min(1),
-  labels: z.array(z.strictObject({ value: z.int().min(0), name: z.string() })).min(2),
+  labels: z
+    .array(z.strictObject({ value: z.int().min(0), name: z.string() }))
+    .describe("at least background and a structure; none where there are classes"),
+  classes: z.array(z.string().min(1)).min(2).optional().describe("what resnet3d tells apart, in its outputs' order"),
   network,
   normalisation: z.array(normalisation).min(1),
   transpose: z.tuple([z.int(), z.int(), z.int()]),

@@ -60,6 +60,7 @@ export const preprocessResult = z.strictObject({
   volumesPerSecond: z.number().min(0),
 });
 
+const share = z.number().min(0).max(1);
 export const curvePoint = z.strictObject({
   step: count,
   seconds: z.number().min(0),
@@ -71,6 +72,8 @@ export const curvePoint = z.strictObject({
     .max(1)
     .optional()
     .describe("pooled over validation patches; not comparable with the per-case mean"),
+  auc: share.optional().describe("of a classification, over its validation cases"),
+  accuracy: share.optional(),
 });
 export const trainResult = z.strictObject({
   ...common,
@@ -107,7 +110,17 @@ export const compileResult = z.strictObject({
     meanDiceFp32: z.number().min(0).max(1).nullable(),
     meanDiceEngine: z.number().min(0).max(1).nullable(),
     largestLogitDifference: z.number().min(0),
-    argmaxAgreement: z.number().min(0).max(1),
+    argmaxAgreement: z.number().min(0).max(1).describe("of voxels, or of a classification's cases"),
+    classification: z
+      .strictObject({
+        aucFp32: share.nullable(),
+        aucEngine: share.nullable(),
+        accuracyFp32: share,
+        accuracyEngine: share,
+        largestProbabilityDifference: share,
+      })
+      .optional()
+      .describe("of classes, which have no Dice"),
     passed: z.boolean(),
     rule: z.string().min(1),
   }),
@@ -132,7 +145,14 @@ export const caseScores = z.strictObject({
   meanDice: z.number().min(0).max(1).nullable(),
   windows: count,
   seconds: z.number().min(0).describe("file to mask"),
-  maskKey: objectKey,
+  maskKey: objectKey.optional().describe("absent where classes are predicted"),
+  classification: z
+    .strictObject({
+      probabilities: z.record(z.string(), share).describe("class to probability; they sum to 1"),
+      predicted: z.string(),
+      reference: z.string().optional().describe("absent for a test case"),
+    })
+    .optional(),
   previewKey: objectKey
     .optional()
     .describe(

@@ -48,7 +48,12 @@ export function resultsTable(report: Report): Html {
     { head: "GPU × count", cell: hardware, wide: true },
     { head: "Batch", cell: (row) => row.batch ?? NOT_MEASURED, numeric: true },
     { head: "Volumes/s", cell: (row) => significant(row.volumesPerSecond), numeric: true, strong: true },
-    { head: "Dice", cell: (row) => dice(row.dice), numeric: true, strong: true },
+    ...(report.classifications.length > 0
+      ? [
+          { head: "AUC", cell: (row: ReportRow) => dice(row.auc), numeric: true, strong: true },
+          { head: "Accuracy", cell: (row: ReportRow) => dice(row.accuracy), numeric: true },
+        ]
+      : [{ head: "Dice", cell: (row: ReportRow) => dice(row.dice), numeric: true, strong: true }]),
     { head: "Speed\u2011up", cell: (row) => times(row.speedUp), numeric: true },
     {
       head: "Patches/s or windows/s",
