@@ -32,6 +32,8 @@ export async function predict(
   const masks: Record<string, string> = {};
   const errors: ImageError[] = [];
   const predictions: Record<string, unknown> = {};
+  // Of classes alone: a segmentation has nothing there.
+  const outputs = () => ({ out, masks, ...(Object.keys(predictions).length > 0 ? { predictions } : {}), errors });
   const onObject = ({ type, image, mask, predicted, probabilities, error }: Record<string, unknown>) => {
     if (type === "prediction" && mask === undefined) predictions[String(image)] = { predicted, probabilities };
     else if (type === "prediction") masks[String(image)] = path.join(out, String(mask));
@@ -46,11 +48,11 @@ export async function predict(
     context.emit(
       note("Predicted", `${models > 1 ? `mean of ${plural(models, "model")}; ` : ""}${written(summary, out)}`),
     );
-    return { exitCode: EXIT.done, json: { status: "succeeded", out, masks, predictions, errors, ...summary } };
+    return { exitCode: EXIT.done, json: { status: "succeeded", ...outputs(), ...summary } };
   } catch (error) {
     if (!(error instanceof VoxelburstError)) throw error;
     context.emit({ kind: "error", code: error.code, text: error.message, remedy: error.remedy, stack: error.stack });
-    const json = { status: "failed", error: error.toDocument(), out, masks, predictions, errors };
+    const json = { status: "failed", error: error.toDocument(), ...outputs() };
     return { exitCode: exitCodeOfError(error), json };
   }
 }
