@@ -39,7 +39,7 @@ export const modelFolder = z
       .describe("weights.pt, model.onnx, engine files, plan.json, MODEL_CARD.md, LICENSE"),
   })
   .superRefine(({ labels, classes }, context) => {
-    const at = { path: ["labels"], origin: "array", inclusive: true, input: labels } as const;
+    const at = { path: ["labels"], origin: "array", inclusive: true, input: labels };
     if (classes && labels.length > 0) context.addIssue({ ...at, code: "too_big", maximum: 0 });
     if (!classes && labels.length < 2) context.addIssue({ ...at, code: "too_small", minimum: 2 });
   })

@@ -28,6 +28,9 @@ function rocFigure({ name, classes, cases, auc }: Classification): Html {
   const svg = draw(
     {
       height: 300,
+      marginBottom: 40,
+      marginTop: 10,
+      marginRight: 12,
       x: { label: "share of other cases called it", domain: [0, 1], ticks: 5 },
       y: { label: null, domain: [0, 1], ticks: 5, grid: true },
       marks: [

@@ -9,6 +9,10 @@ type Point = Report["curves"][number]["points"][number];
 type Measure = "loss" | "pseudoDice" | "auc";
 const TITLES = { loss: "Loss", pseudoDice: "Pseudo-Dice", auc: "AUC" };
 
+const PSEUDO_DICE_NOTE =
+  "Pseudo-Dice is pooled over validation patches: it shows progress and is not comparable with the per-case Dice above.";
+const AUC_NOTE = "AUC is over the fold’s validation cases, while it trains.";
+
 /** A panel is 300 px wide: more points than this only blacken it. */
 const MOST_POINTS = 240;
 
@@ -107,7 +111,7 @@ export function curvesSection(report: Report): Html {
         ${panel(series, "auc", "step")}
         ${series.length > 1 && panel(series, "pseudoDice", "minutes")}
       </div>
-      <figcaption>Training of ${fold}. Pseudo-Dice is pooled over validation patches: it shows progress and is not comparable with the per-case Dice above.</figcaption>
+      <figcaption>Training of ${fold}. ${report.classifications.length > 0 ? AUC_NOTE : PSEUDO_DICE_NOTE}</figcaption>
     </figure>`,
   )}`;
 }

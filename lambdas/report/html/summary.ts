@@ -37,7 +37,9 @@ function figures(report: Report): Figure[] {
       label: "Volumes/s",
       value: significant(row?.volumesPerSecond ?? null),
       detail:
-        row && row.volumesPerSecond !== null && `${row.kind === "engine" ? "file to mask" : "training"}, ${row.gpu}`,
+        row &&
+        row.volumesPerSecond !== null &&
+        `${row.kind === "engine" ? `file to ${report.classifications.length > 0 ? "prediction" : "mask"}` : "training"}, ${row.gpu}`,
     },
     {
       label: "Dollars",
