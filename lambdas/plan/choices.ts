@@ -1,5 +1,6 @@
 // What a recipe leaves open and the machine decides: strategies, engines, precision, budget.
 import type { EngineName, Machine, Network, Plan, Recipe, Strategy } from "../../lib/contracts/index.ts";
+import { isResnet } from "./resnet.ts";
 import { isSwin } from "./swin.ts";
 import { REFERENCE_WIDTH } from "./topology.ts";
 
@@ -39,8 +40,13 @@ const CPU_SCALE: Scale = { width: 16, memoryGiB: 1, maxBatch: 2, optimizer: "ada
 /** MONAI's default and what its heads divide; transformers are trained with AdamW everywhere (recipe.md 9.2). */
 const SWIN_WIDTH = { gpu: 24, cpu: 12 };
 
+/** MONAI's width of a ResNet-18 on a GPU; batches in which batch norm has something to average over. */
+const RESNET_GPU_SCALE: Scale = { width: 64, memoryGiB: 8, maxBatch: 16, optimizer: "adamw" };
+const RESNET_CPU_SCALE: Scale = { width: 16, memoryGiB: 1, maxBatch: 8, optimizer: "adamw" };
+
 export function scaleOf(machine: Machine, model: Network["model"]): Scale {
   const scale = machine.gpus > 0 ? GPU_SCALE : CPU_SCALE;
+  if (isResnet(model)) return machine.gpus > 0 ? RESNET_GPU_SCALE : RESNET_CPU_SCALE;
   if (!isSwin(model)) return scale;
   return { ...scale, width: machine.gpus > 0 ? SWIN_WIDTH.gpu : SWIN_WIDTH.cpu, optimizer: "adamw" };
 }

@@ -7,7 +7,7 @@ import { featureMapElements, featuresOf, poolingTopology, REFERENCE_WIDTH, type 
 /** Feature-map elements of one sample of nnU-Net's reference: 8 GB at a batch of 2. */
 const REFERENCE_ELEMENTS = 560_000_000;
 const REFERENCE_GIB = 8;
-const REFERENCE_BATCH = 2;
+export const REFERENCE_BATCH = 2;
 const MIN_BATCH = 2;
 /** One batch sees at most this share of the dataset's voxels: nnU-Net's precaution against overfitting. */
 const MAX_SHARE_OF_DATASET = 0.05;
@@ -39,7 +39,7 @@ export interface Configuration extends Topology {
  */
 export const plannedWidth = (width: number): number => Math.max(width, REFERENCE_WIDTH);
 
-const referenceElements = (memoryGiB: number) => REFERENCE_ELEMENTS * (memoryGiB / REFERENCE_GIB);
+export const referenceElements = (memoryGiB: number) => REFERENCE_ELEMENTS * (memoryGiB / REFERENCE_GIB);
 
 /** GPU memory of a training step by nnU-Net's scale (mixed precision), in GiB. */
 export const gpuMemoryGiB = (elements: number, batch: number): number =>

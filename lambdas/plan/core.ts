@@ -20,6 +20,7 @@ import {
 } from "../../lib/contracts/index.ts";
 import { product } from "./arithmetic.ts";
 import { type Choices, choose, gpusOf, type Refusal } from "./choices.ts";
+import { classDesignOf } from "./class-design.ts";
 import { designOf } from "./design.ts";
 import { writeDocuments } from "./documents.ts";
 import { type EstimateInput, estimateOf, trainingSeconds } from "./estimate.ts";
@@ -52,9 +53,9 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   const { recipe, training, test } = inputs;
   const records = training.map((item) => item.record);
   const choices = choose(recipe, machine);
-  const design = designOf(records, inputs.dataset, recipe, machine, choices);
+  const design = (inputs.dataset.classes ? classDesignOf : designOf)(records, inputs.dataset, recipe, machine, choices);
   const { folds, notes } = chooseFolds(
-    training.map((item) => ({ caseId: item.caseId, patient: item.record.patient })),
+    training.map(({ caseId, record }) => ({ caseId, patient: record.patient, class: record.class })),
     new Set(inputs.quarantined.map((entry) => entry.caseId)),
     inputs.splits,
     recipe,
@@ -163,7 +164,7 @@ function sizesOf(inputs: PlanInputs, preprocessCases: number, machine: Machine) 
   const largest = Math.max(...[...inputs.training, ...inputs.test].map((item) => voxels(item.record)));
   const size = { voxels: largest, resampled: true };
   const preprocessGiB = preprocessMemoryGiB(size);
-  const inferGiB = inferMemoryGiB(size, inputs.dataset.labels.length, 0);
+  const inferGiB = inferMemoryGiB(size, inputs.dataset.labels.length, 0); // classes have no volume of logits
   return {
     preprocessShards: shardsFor("preprocess", preprocessCases, preprocessGiB, machine),
     inferShards: (engine: EngineWork) => shardsFor("infer", engine.inferCases.length, inferGiB, machine),

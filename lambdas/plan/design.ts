@@ -137,7 +137,7 @@ function givenPatch(configuration: Configuration, wantedZyx: Triple, transpose: 
 }
 
 /** The planned batch may shrink to what the machine holds, and says so; one that the recipe sets is refused instead. */
-function fitBatch(
+export function fitBatch(
   planned: number,
   elements: number,
   { strategies, precision }: Pick<Choices, "strategies" | "precision">,
@@ -175,7 +175,7 @@ function fitBatch(
   };
 }
 
-function scaleNotes({ model, plan }: Recipe, machine: Machine): string[] {
+export function scaleNotes({ model, plan }: Recipe, machine: Machine): string[] {
   if (machine.gpus > 0) return [];
   const { width, memoryGiB, maxBatch } = scaleOf(machine, model.name);
   const set = [
@@ -186,7 +186,7 @@ function scaleNotes({ model, plan }: Recipe, machine: Machine): string[] {
   return set.length > 0 ? [`There is no GPU, so training is planned small: ${set.join(", ")}.`] : [];
 }
 
-function overridesOf({ model, plan }: Recipe): string[] {
+export function overridesOf({ model, plan }: Recipe): string[] {
   return [
     ...(model.width === undefined ? [] : [`model.width=${model.width}`]),
     ...(plan.memoryGiB === undefined ? [] : [`plan.memoryGiB=${plan.memoryGiB}`]),

@@ -12,6 +12,7 @@ import {
   toJsonLines,
   under,
 } from "../../lib/contracts/index.ts";
+import { isResnet } from "./resnet.ts";
 import type { EngineWork, TrainingWork, Work } from "./work.ts";
 
 export interface Sizes {
@@ -23,7 +24,8 @@ export interface Sizes {
 /** Files of a case's arrays, as preprocess writes them below its prefix. */
 /** Of the training part, what an engine in 8 bits is calibrated on: its compile hash covers them by the training's. */
 const CALIBRATION_CASES = 8;
-const ARRAY_FILES = ["image.npy", "label.npy", "foreground.npz", "meta.json"] as const;
+const ARRAY_FILES = ["image.npy", "label.npy", "foreground.npz", "meta.json"];
+const CLASS_ARRAY_FILES = ["image.npy", "meta.json"];
 
 export async function writeDocuments(
   request: RunRequest,
@@ -78,7 +80,10 @@ export async function writeDocuments(
       checkpointMinutes: sizes.checkpointMinutes,
     };
     await putLines(taskId, cases);
-    await putJson(keys.channelManifest(runId, taskId), channelManifest(artefactsUri, cases));
+    await putJson(
+      keys.channelManifest(runId, taskId),
+      channelManifest(artefactsUri, cases, isResnet(plan.network.model) ? CLASS_ARRAY_FILES : ARRAY_FILES),
+    );
     await putJson(keys.task(runId, taskId), task);
   }
 
@@ -110,11 +115,15 @@ export async function writeDocuments(
 }
 
 /** S3DataType ManifestFile: the prefix first, then keys below it; SageMaker keeps the folders of the keys. */
-export function channelManifest(artefactsUri: string, cases: readonly { arraysPrefix: string }[]): unknown[] {
+export function channelManifest(
+  artefactsUri: string,
+  cases: readonly { arraysPrefix: string }[],
+  files: readonly string[] = ARRAY_FILES,
+): unknown[] {
   const prefix = keys.outputs("preprocess");
   const hashes = [...new Set(cases.map((item) => item.arraysPrefix.slice(prefix.length)))];
   return [
     { prefix: under(artefactsUri, prefix) },
-    ...hashes.flatMap((folder) => ARRAY_FILES.map((file) => `${folder}${file}`)),
+    ...hashes.flatMap((folder) => files.map((file) => `${folder}${file}`)),
   ];
 }

@@ -24,6 +24,7 @@ import {
   preprocessMemoryGiB,
   trainingMemoryGiB,
 } from "./memory.ts";
+import { isResnet } from "./resnet.ts";
 import { featureMapElements, forwardOperations } from "./topology.ts";
 import type { EngineWork, TrainingWork, Work } from "./work.ts";
 
@@ -256,7 +257,11 @@ function preparedSize(record: CaseRecord, plan: Pick<Plan, "spacingMmZyx" | "tra
 }
 
 /** Windows of a volume: ceil((size - patch) / step) + 1 an axis, after padding to the patch (recipe.md 5). */
-export function windowsOf(shape: readonly number[], { patch, infer }: Pick<Plan, "patch" | "infer">): number {
+export function windowsOf(
+  shape: readonly number[],
+  { patch, infer, network }: Pick<Plan, "patch" | "infer"> & Partial<Pick<Plan, "network">>,
+): number {
+  if (network && isResnet(network.model)) return 1; // the whole volume
   return product(
     patch.map((edge, axis) => {
       const step = edge * (1 - infer.overlap);

@@ -9,6 +9,8 @@ export interface FoldCase {
   caseId: string;
   /** Keyed hash of the patient, where the dataset declares patients. */
   patient?: string | undefined;
+  /** Of a classification: every fold gets its share of each. */
+  class?: string | undefined;
 }
 
 export interface FoldChoice {
@@ -43,7 +45,10 @@ export function chooseFolds(
       );
     return fold;
   });
-  for (const fold of chosen) rejectUnusable(fold, cases);
+  for (const fold of chosen) {
+    rejectUnusable(fold, cases);
+    rejectWithoutClass(fold, cases);
+  }
   return { folds: chosen, notes: [...notes, ...chosen.flatMap(thinness)] };
 }
 
@@ -60,7 +65,14 @@ function byPatient(cases: readonly FoldCase[], foldCount: number): FoldChoice {
       { got: `${groups.length} patient`, allowed: "at least 2 patients" },
     );
   const count = Math.min(foldCount, groups.length);
-  const folds = shuffledFolds(groups.length, count).map((held, i) => ({
+  const classOf = new Map(cases.map((item) => [item.caseId, item.class]));
+  const parts = cases.some((item) => item.class !== undefined)
+    ? stratifiedFolds(
+        groups.map((group) => classOf.get(group[0]!)!),
+        count,
+      )
+    : shuffledFolds(groups.length, count);
+  const folds = parts.map((held, i) => ({
     name: `fold${i}`,
     train: ids.filter((id) => !held.some((group) => groups[group]!.includes(id))),
     validation: ids.filter((id) => held.some((group) => groups[group]!.includes(id))),
@@ -81,6 +93,21 @@ export function shuffledFolds(items: number, count: number): number[][] {
     start += size;
     return order.slice(start - size, start).sort((a, b) => a - b);
   });
+}
+
+/**
+ * Held-out positions of each fold, each class dealt out for itself: shuffled, one a fold in turn, the next class going
+ * on where the last one stopped, so that folds differ by one in size. A patient counts under the class of its first
+ * case.
+ */
+export function stratifiedFolds(classes: readonly string[], count: number): number[][] {
+  const twister = new MersenneTwister(SEED);
+  const folds = Array.from({ length: count }, (): number[] => []);
+  let next = 0;
+  for (const name of [...new Set(classes)].sort(byCodePoint))
+    for (const position of twister.shuffled(classes.flatMap((one, at) => (one === name ? [at] : []))))
+      folds[next++ % count]!.push(position);
+  return folds.map((held) => held.sort((a, b) => a - b));
 }
 
 function fromSplits(splits: Splits, cases: readonly FoldCase[], refused: ReadonlySet<string>): FoldChoice {
@@ -141,12 +168,29 @@ function rejectUnusable(fold: Fold, cases: readonly FoldCase[]): void {
   }
 }
 
+/** What quarantine has left may lack a class: nothing could be learned of it, or measured. */
+function rejectWithoutClass(fold: Fold, cases: readonly FoldCase[]): void {
+  const classOf = new Map(cases.map((item) => [item.caseId, item.class]));
+  const classes = new Set([...classOf.values()].filter((name) => name !== undefined));
+  for (const part of ["train", "validation"] as const) {
+    const there = new Set(fold[part].map((id) => classOf.get(id)));
+    const lacking = [...classes].find((name) => !there.has(name));
+    if (lacking !== undefined)
+      throw new VoxelburstError(
+        "FoldWithoutClass",
+        `${fold.name} has no case of the class ${lacking} to ${part === "train" ? "train on" : "validate on"}.`,
+        "Add cases of that class, lower foldCount, or write splits.json.",
+        { field: `${fold.name}.${part}`, got: `no case of ${lacking}`, allowed: "a case of every class" },
+      );
+  }
+}
+
 /** A Dice over a handful of cases says little: the report shows this beside it. */
 const FEW = 5;
 const thinness = (fold: Fold): string[] =>
   fold.validation.length < FEW
     ? [
-        `${fold.name} validates on ${fold.validation.length} of ${fold.validation.length + fold.train.length} cases: its Dice is a rough one.`,
+        `${fold.name} validates on ${fold.validation.length} of ${fold.validation.length + fold.train.length} cases: its score is a rough one.`,
       ]
     : [];
 

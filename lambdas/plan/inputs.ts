@@ -66,7 +66,7 @@ export async function readInputs(request: RunRequest, store: ObjectStore): Promi
   cases.sort((a, b) => (a.caseId < b.caseId ? -1 : a.caseId > b.caseId ? 1 : 0));
   const training = cases.filter(({ record }) => record.split === "training");
   if (training.length === 0) throw noUsableCase(quarantined);
-  if (definition.labels.length < 2)
+  if (!definition.classes && definition.labels.length < 2)
     throw new VoxelburstError(
       "LabelsMissing",
       "The dataset has no label to segment.",

@@ -2,6 +2,7 @@
 // recipe.md 1.2 to 1.4), and what follows from them: memory proxy and operations.
 import type { Network } from "../../lib/contracts/index.ts";
 import { map3, product, type Triple } from "./arithmetic.ts";
+import { isResnet, resnetElements, resnetOperations } from "./resnet.ts";
 import { isSwin, swinElements, swinOperations } from "./swin.ts";
 
 /** Bottleneck edges never fall below this. */
@@ -110,6 +111,7 @@ export function featureMapElements(
   model: Network["model"] = "unet3d",
 ): number {
   if (isSwin(model)) return swinElements(patch, features, classes);
+  if (isResnet(model)) return resnetElements(patch, features);
   const voxels = gridVoxels(patch, strides);
   if (model === "resenc-unet") {
     const convolutionsOf = (stage: number) =>
@@ -162,9 +164,11 @@ function convolutions(patch: readonly number[], net: Net) {
  * and activations left out. performance.md's reference net has 0.955e12.
  */
 export const forwardOperations = (patch: readonly number[], net: Net): number =>
-  isSwin(net.model)
-    ? swinOperations(patch, net)
-    : convolutions(patch, net).reduce(
-        (sum, { into, out, kernel, voxels }) => sum + 2 * into * out * kernel * voxels,
-        0,
-      );
+  isResnet(net.model)
+    ? resnetOperations(patch, net)
+    : isSwin(net.model)
+      ? swinOperations(patch, net)
+      : convolutions(patch, net).reduce(
+          (sum, { into, out, kernel, voxels }) => sum + 2 * into * out * kernel * voxels,
+          0,
+        );

@@ -131,7 +131,11 @@ export async function workOf(
         outputPrefix,
         trained: await exists(keys.outputResult(outputPrefix)),
         cases: (["train", "validation"] as const).flatMap((part) =>
-          fold[part].map((caseId) => ({ caseId, part, arraysPrefix: keys.output("preprocess", arrays.get(caseId)!) })),
+          fold[part].map((caseId) => {
+            const { class: name } = byId.get(caseId)!.record;
+            const arraysPrefix = keys.output("preprocess", arrays.get(caseId)!);
+            return { caseId, part, arraysPrefix, ...(name !== undefined && { class: name }) };
+          }),
         ),
         engines: await Promise.all(
           enginesOf(strategy, choices).map((engine) => engineWork(engine, hash, fold, strategy, hashes("validation"))),

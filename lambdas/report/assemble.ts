@@ -1,13 +1,14 @@
 // From the facts of a run to the report document: the one thing that report.html and report.csv are drawn from.
 import type { CaseScores, ErrorDocument, Report, ReportInput, ReportRow } from "../../lib/contracts/index.ts";
 import { keys } from "../../lib/contracts/index.ts";
+import { scoreClasses } from "./classes.ts";
 import { type ScoreSummary, summarise } from "./dice.ts";
 import { datasetKeyOf, type Failures, failuresOf, withoutPaths } from "./failures.ts";
 import { jobsOf, type RunFacts } from "./gather.ts";
 import { coveredSeconds, hull, intervalOf, originMs } from "./merge.ts";
 import type { ReportPorts } from "./ports.ts";
 import { pricingOf } from "./pricing.ts";
-import { rowsOf } from "./rows.ts";
+import { rowsOf, scoreOf } from "./rows.ts";
 import { stagesOf } from "./stages.ts";
 
 type Warning = Report["warnings"][number];
@@ -20,8 +21,10 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
   const failures = failuresOf(input, facts);
   const pricing = pricingOf(input, facts, ports);
   const scored = segmentationsOf(request.runId, facts);
+  const classifications = classificationsOf(request.runId, facts);
   const diceOf = (name: string) =>
     scored.find(({ segmentation }) => segmentation.name === name)?.segmentation.meanDice ?? null;
+  const classesOf = (name: string) => classifications.find((one) => one.name === name);
   const stages = stagesOf(facts, pricing, output?.go === true && output.preprocess.missing === 0);
   const own = jobs.filter((job) => !job.reused);
   const origin = originMs(own);
@@ -49,8 +52,9 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
     finishedAt: ports.clock.now().toISOString(),
     ...(plan && { nsdToleranceMm: plan.infer.nsdToleranceMm }),
     cases: countsOf(facts),
-    rows: rowsOf({ facts, pricing, ports, diceOf, failures }),
+    rows: rowsOf({ facts, pricing, ports, diceOf, classesOf, failures }),
     segmentations: scored.map(({ segmentation }) => segmentation),
+    classifications,
     parities: facts.ladder.flatMap((training) =>
       training.engines.flatMap((entry) => {
         const job = jobsOf(jobs, "compile").find(({ taskId }) => taskId === entry.compileTaskId);
@@ -89,8 +93,23 @@ interface Scored {
   undefinedClasses: string[];
 }
 
+/** Of a dataset with classes, every engine of the ladder that classified at least one case. */
+function classificationsOf(runId: string, facts: RunFacts): Report["classifications"] {
+  const classes = facts.plan?.dataset.classes;
+  if (!classes) return [];
+  return facts.ladder.flatMap(({ fold, strategy, engines }) =>
+    engines.flatMap(({ name, engine, inferTaskId }) => {
+      const cases = oncePerCase(facts.scores.get(inferTaskId) ?? []);
+      if (cases.length === 0) return [];
+      const scores = scoreClasses(cases, classes);
+      return [{ name, fold, strategy, engine, ...scores, cases, predictionsPrefix: keys.masks(runId, name) }];
+    }),
+  );
+}
+
 /** Every engine of the ladder that scored or predicted at least one case. */
 function segmentationsOf(runId: string, facts: RunFacts): Scored[] {
+  if (facts.plan?.dataset.classes) return [];
   return facts.ladder.flatMap((training) =>
     training.engines.flatMap((entry): Scored[] => {
       const cases = oncePerCase(facts.scores.get(entry.inferTaskId) ?? []);
@@ -176,14 +195,14 @@ function pauses(
     : [];
 }
 
-/** The row that a reader asks for first: the fastest engine with a Dice, otherwise whatever was measured. */
+/** The row that a reader asks for first: the fastest engine with a score, otherwise whatever was measured. */
 export function headlineOf(rows: readonly ReportRow[]): ReportRow | undefined {
   const speed = (row: ReportRow) => row.volumesPerSecond ?? 0;
   const best = (candidates: ReportRow[]) => candidates.toSorted((a, b) => speed(b) - speed(a))[0];
   const engines = rows.filter((row) => row.kind === "engine");
   return (
-    best(engines.filter((row) => row.dice !== null && row.volumesPerSecond !== null)) ??
-    best(engines.filter((row) => row.dice !== null)) ??
-    best(rows.filter((row) => row.dice !== null || row.volumesPerSecond !== null))
+    best(engines.filter((row) => scoreOf(row) !== null && row.volumesPerSecond !== null)) ??
+    best(engines.filter((row) => scoreOf(row) !== null)) ??
+    best(rows.filter((row) => scoreOf(row) !== null || row.volumesPerSecond !== null))
   );
 }

@@ -80,7 +80,9 @@ function sentence(document: Report): string {
   const row = headlineOf(document.rows);
   const dollars = document.where === "local" ? `${usd(document.equivalentUsd)} equivalent` : usd(document.usd);
   const parts = [
-    `mean Dice ${dice(row?.dice ?? null)}`,
+    document.classifications.length > 0
+      ? `AUC ${dice(row?.auc ?? null)}, accuracy ${dice(row?.accuracy ?? null)}`
+      : `mean Dice ${dice(row?.dice ?? null)}`,
     `volumes/s ${significant(row?.volumesPerSecond ?? null)}${row?.engine ? ` with ${row.engine}` : ""}`,
     dollars,
     duration(document.elapsedSeconds ?? null),

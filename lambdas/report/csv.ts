@@ -23,6 +23,8 @@ const COLUMNS: [string, (row: ReportRow, report: Report) => Cell][] = [
   ["batch", (row) => row.batch],
   ["volumesPerSecond", (row) => row.volumesPerSecond],
   ["dice", (row) => row.dice],
+  ["auc", (row) => row.auc],
+  ["accuracy", (row) => row.accuracy],
   ["diceFrom", (row) => (row.kind === "engine" ? row.engine : row.diceFrom)],
   ["speedUp", (row) => row.speedUp],
   ["patchesOrWindowsPerSecond", (row) => (row.kind === "training" ? row.patchesPerSecond : row.windowsPerSecond)],

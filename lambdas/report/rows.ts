@@ -34,8 +34,18 @@ export interface RowContext {
   ports: ReportPorts;
   /** Mean Dice of a segmentation by its name, <fold>-<strategy>-<engine>. */
   diceOf: (name: string) => number | null;
+  /** Scores of a classification by that name. */
+  classesOf: (name: string) => { auc: number | null; accuracy: number | null } | undefined;
   failures: Failures;
 }
+
+/** Dice, or of a classification the AUC. */
+export const scoreOf = ({ dice, auc }: Pick<ReportRow, "dice" | "auc">): number | null => dice ?? auc ?? null;
+
+const classScoresOf = (name: string | undefined, { classesOf }: RowContext): Pick<ReportRow, "auc" | "accuracy"> => {
+  const found = name === undefined ? undefined : classesOf(name);
+  return found ? { auc: found.auc, accuracy: found.accuracy } : {};
+};
 
 /** The engine whose masks give a training its Dice: the reference `torch`, first in the ladder, or the next with one. */
 export const diceEngine = (training: LadderTraining, diceOf: RowContext["diceOf"]): LadderEngine | undefined =>
@@ -46,12 +56,14 @@ const usdPer1000 = (volumesPerSecond: number | null, usdPerHour: number | null):
 
 function trainingRow(training: LadderTraining, context: RowContext): ReportRow {
   const { facts, pricing, diceOf, failures } = context;
-  const source = diceEngine(training, diceOf);
+  const scoredBy = (name: string) => diceOf(name) ?? context.classesOf(name)?.auc ?? null;
+  const source = diceEngine(training, scoredBy);
   const base = {
     kind: "training" as const,
     fold: training.fold,
     strategy: training.strategy,
     ...(source && { diceFrom: source.engine }),
+    ...classScoresOf(source?.name, context),
   };
   const dice = source ? diceOf(source.name) : null;
   const job = jobsOf(facts.jobs, "train").find((entry) => entry.taskId === training.taskId);
@@ -125,6 +137,7 @@ function engineRow(training: LadderTraining, entry: LadderEngine, context: RowCo
     strategy: training.strategy,
     engine: entry.engine,
     dice: diceOf(entry.name),
+    ...classScoresOf(entry.name, context),
   };
   const jobs = jobsOf(facts.jobs, "infer").filter((job) => job.taskId === entry.inferTaskId);
   const compiled: CompileResult | undefined = jobsOf(facts.jobs, "compile").find(

@@ -17,6 +17,7 @@ import {
   under,
   VoxelburstError,
 } from "../../lib/contracts/index.ts";
+import { CLASS_MODEL, checkClasses, checkModel } from "./check-classes.ts";
 import { checkSplits, type NamedSplits } from "./check-splits.ts";
 import { type MissingInput, type PreparedCases, prepareCases } from "./ingest-cases.ts";
 import { readManifest } from "./manifest-cases.ts";
@@ -91,7 +92,7 @@ export interface StartedRun {
  * Reads dataset.json, splits.json and recipe.yaml, lists the dataset, and checks them against each other.
  *
  * @throws VoxelburstError DatasetMissing, DatasetInvalid, CaseDuplicated, NoUsableCase, SplitsInvalid,
- *   SplitsUnknownCase, SplitsOverlap, PatientInBothParts, RecipeInvalid or SetInvalid
+ *   SplitsUnknownCase, SplitsOverlap, PatientInBothParts, RecipeInvalid, SetInvalid, or one of check-classes.ts
  */
 export async function examineDataset(
   input: StartRunInput,
@@ -99,7 +100,8 @@ export async function examineDataset(
 ): Promise<Examination> {
   const { store } = ports;
   // The recipe first: it is small, and a typing error in it should not wait for a listing.
-  const recipe = readRecipe(...(await recipeText(input, store)), input.set);
+  const text = await recipeText(input, store);
+  const written = readRecipe(...text, input.set);
   const manifestBytes = await store.get(under(input.datasetUri, "dataset.json"));
   if (!manifestBytes)
     throw new VoxelburstError(
@@ -111,9 +113,13 @@ export async function examineDataset(
   const listing = await store.list(input.datasetUri, { byContent: true });
   const manifest = readManifest(parseJson(manifestBytes, "dataset.json", "DatasetInvalid"), listing, input.dataset);
 
+  const recipe = manifest.dataset.classes ? readRecipe(...text, input.set, CLASS_MODEL) : written;
+  checkModel(recipe, manifest.dataset);
+
   const splitsBytes = await store.get(under(input.datasetUri, "splits.json"));
   const splits = splitsBytes && checkSplits(parseJson(splitsBytes, "splits.json", "SplitsInvalid"), manifest.cases);
   checkFolds(recipe, splits && Object.keys(splits), input.set ?? []);
+  if (manifest.dataset.classes) checkClasses(manifest.cases, manifest.dataset.classes, splits ? 1 : recipe.foldCount);
 
   const { cases, missing } = prepareCases(
     manifest.cases,

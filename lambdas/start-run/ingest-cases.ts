@@ -44,7 +44,8 @@ export function prepareCases(
     const images = entry.images.map((key) => at(key) ?? { input: { key, bytes: 0 }, tags: [] });
     const label = entry.label === undefined ? undefined : at(entry.label);
     if (images.some((image) => image.tags.length === 0)) missing.push({ caseId: entry.caseId, code: "ImageMissing" });
-    else if (entry.split === "training" && !label) missing.push({ caseId: entry.caseId, code: "LabelMissing" });
+    else if (entry.split === "training" && !label && !dataset.classes)
+      missing.push({ caseId: entry.caseId, code: "LabelMissing" });
     const patient = entry.patient === undefined ? undefined : pseudonymOf(entry.patient, pseudonymKey);
     const about = { caseId: entry.caseId, split: entry.split, patient, class: entry.class };
     return {
@@ -55,6 +56,7 @@ export function prepareCases(
         label: label?.tags ?? null,
         channels: dataset.channels,
         labels: dataset.labels,
+        ...(dataset.classes && { classes: dataset.classes }),
         settings,
         version,
       }),

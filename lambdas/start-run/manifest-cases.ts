@@ -67,14 +67,15 @@ function parseManifest<T extends z.ZodType>(schema: T, document: unknown): z.inf
 
 function fromDecathlon(manifest: DecathlonManifest, datasetName: string): ManifestContent {
   const channels = inOrder(manifest.modality, "modality").map(([, name]) => name);
-  if (!manifest.labels)
+  if (!manifest.labels && !manifest.classes)
     throw invalid(
       "dataset.json: labels is nothing; allowed: an object of label value to name, with background 0 and a structure.",
-      "Add labels to dataset.json: this version trains segmentation models.",
+      "Add labels to dataset.json, or classes where whole volumes are to be told apart.",
       { field: "labels", got: "nothing", allowed: "an object of label value to name" },
     );
-  const labels = inOrder(manifest.labels, "labels").map(([value, name]) => ({ value, name }));
-  requireForeground(labels);
+  const { classes } = manifest;
+  const labels = classes ? [] : inOrder(manifest.labels!, "labels").map(([value, name]) => ({ value, name }));
+  if (!classes) requireForeground(labels);
   if (manifest.numTraining !== undefined)
     refuseOtherCount(
       manifest.numTraining,
@@ -90,9 +91,10 @@ function fromDecathlon(manifest: DecathlonManifest, datasetName: string): Manife
       caseId: entry.id ?? idOf(images, entry.label, position),
       split: "training",
       images: expectChannels(images, channels.length, `${field}.image`),
-      label: entry.label,
+      // What a volume is as a whole needs no label: one that is named is not read.
+      label: classes ? undefined : entry.label,
       patient: entry.patient,
-      class: entry.class,
+      class: classes ? entry.class : undefined,
       field,
     };
   });
@@ -109,7 +111,10 @@ function fromDecathlon(manifest: DecathlonManifest, datasetName: string): Manife
       field,
     });
   }
-  return { dataset: { name: manifest.name ?? datasetName, channels, labels, ...about(manifest) }, cases };
+  return {
+    dataset: { name: manifest.name ?? datasetName, channels, labels, ...(classes && { classes }), ...about(manifest) },
+    cases,
+  };
 }
 
 function fromNnunet(manifest: NnunetManifest, listing: readonly ObjectInfo[], datasetName: string): ManifestContent {

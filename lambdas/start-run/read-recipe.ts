@@ -17,15 +17,22 @@ const isObject = (value: unknown): value is Fields =>
  * @param text - recipe.yaml, or undefined when there is none: an empty recipe is a recipe
  * @param name - how it is called in errors
  * @param set - assignments such as "train.minutes=10", which win over the file
+ * @param model - where neither names one
  * @throws VoxelburstError RecipeInvalid for the file, SetInvalid for an assignment
  */
-export function readRecipe(text: string | undefined, name: string, set: readonly string[] = []): Recipe {
+export function readRecipe(
+  text: string | undefined,
+  name: string,
+  set: readonly string[] = [],
+  model: Recipe["model"]["name"] = "unet3d",
+): Recipe {
   const written = text === undefined ? {} : parseRecipeText(text, name);
   parseOrThrow(recipeSchema, written, name, "RecipeInvalid");
   const merged = set.reduce(applySet, written);
   const problems = problemsOf(recipeSchema, merged);
   if (problems.length > 0) throw setInvalid(set.at(-1) ?? "", problems[0]!);
-  return recipeSchema.parse(merged);
+  const named = typeof merged.model === "string" || (isObject(merged.model) && merged.model.name !== undefined);
+  return recipeSchema.parse(named ? merged : place(merged, ["model", "name"], model));
 }
 
 function parseRecipeText(text: string, name: string): Fields {

@@ -63,6 +63,7 @@ const latency = (row: ReportRow) =>
   row.p50Ms === null || row.p95Ms === null ? "not measured" : `${significant(row.p50Ms)} / ${significant(row.p95Ms)}`;
 
 function reportTable(report: Report): Table {
+  const classified = report.classifications.length > 0;
   const onGpu = report.rows.some((row) => row.gpus > 0);
   return {
     columns: [
@@ -72,7 +73,12 @@ function reportTable(report: Report): Table {
       { title: "device" },
       { title: "batch", align: "right" },
       { title: "volumes/s", align: "right" },
-      { title: "Dice", align: "right" },
+      ...(classified
+        ? [
+            { title: "AUC", align: "right" as const },
+            { title: "accuracy", align: "right" as const },
+          ]
+        : [{ title: "Dice", align: "right" as const }]),
       { title: "speed-up", align: "right" },
       { title: "patches|windows/s", align: "right" },
       ...(onGpu ? [{ title: "GPU busy", align: "right" as const }] : []),
@@ -86,7 +92,9 @@ function reportTable(report: Report): Table {
       row.gpus > 1 ? `${row.gpus} x ${row.gpu}` : row.gpu,
       row.batch === null ? "-" : String(row.batch),
       orUnmeasured(row.volumesPerSecond, significant),
-      orUnmeasured(row.dice, (dice) => dice.toFixed(4)),
+      ...(classified ? [row.auc ?? null, row.accuracy ?? null] : [row.dice]).map((score) =>
+        orUnmeasured(score, (value) => value.toFixed(4)),
+      ),
       orUnmeasured(row.speedUp, (times) => `${significant(times)}x`),
       orUnmeasured(row.kind === "training" ? row.patchesPerSecond : row.windowsPerSecond, significant),
       ...(onGpu ? [orUnmeasured(row.gpuBusyPercent, (percent) => `${significant(percent)} %`)] : []),
@@ -124,6 +132,7 @@ export function emitReport(report: Report, result: RunResult, emit: Emit): void 
   for (const one of report.warnings) emit(warning(one.code, `${one.caseId ? `${one.caseId}: ` : ""}${one.message}`));
   emit(note("ReportWritten", `report: ${result.html}`));
   if (result.masks) emit(note("MasksWritten", `masks:  ${result.masks}`));
+  if (result.predictions) emit(note("PredictionsWritten", `predictions: ${result.predictions}`));
   for (const model of result.models) emit(note("ModelWritten", `model:  ${model}`));
   if (areFoldsOfOne(report, result.models))
     emit(
@@ -156,6 +165,11 @@ export interface RunResult {
   /** Model folders for `voxelburst predict`. */
   models: string[];
   meanDice: number | null;
+  /** Of a classification, in the place of masks: holds predictions.<child>.jsonl, or a folder for each engine. */
+  predictions: string | null;
+  /** Of a classification with one training and one engine. */
+  auc: number | null;
+  accuracy: number | null;
   quarantined: { caseId: string; code: string }[];
   error: ErrorDocument | null;
 }
@@ -170,6 +184,9 @@ export async function resultOf(
   const at = (file: Parameters<typeof keys.report>[1]) => (report ? workbench.pathOf(keys.report(runId, file)) : null);
   const segmentations = report?.segmentations ?? [];
   const [only, ...others] = segmentations;
+  const classified = report?.classifications ?? [];
+  const [one] = classified;
+  const sole = classified.length === 1 ? one : undefined;
   const allMasks = workbench.pathOf(keys.masks(runId, "x")).replace(/\/x$/, "");
   return {
     report,
@@ -183,6 +200,9 @@ export async function resultOf(
       masks: only ? (others.length > 0 ? allMasks : workbench.pathOf(only.masksPrefix)) : null,
       models: await modelsOf(workbench, runId),
       meanDice: only && others.length === 0 ? only.meanDice : null,
+      predictions: one ? (sole ? workbench.pathOf(sole.predictionsPrefix) : allMasks) : null,
+      auc: sole?.auc ?? null,
+      accuracy: sole?.accuracy ?? null,
       quarantined: (report?.quarantine ?? []).map(({ caseId, code }) => ({ caseId, code })),
       error: report?.errors[0] ?? null,
     },

@@ -74,8 +74,8 @@ export const dataset = z.strictObject({
   channels: z.array(z.string().min(1)).min(1),
   labels: z
     .array(z.strictObject({ value: z.int().min(0).max(254), name: z.string().min(1) }))
-    .describe("ascending, from background 0 on; consecutive"),
-  classes: z.array(z.string().min(1)).optional(),
+    .describe("ascending, from background 0 on; consecutive; none where there are classes"),
+  classes: z.array(z.string().min(1)).min(2).optional().describe("of whole volumes: a case has one of them"),
   reference: z.string().optional(),
   licence: z.string().optional(),
 });

@@ -45,8 +45,8 @@ export const strategy = z.enum(["fp32", "amp", "dali", "fused", "ddp"]);
 export const engine = z.enum(["torch", "inductor", "onnxruntime", "tensorrt", "triton"]);
 export const optimizer = z.enum(["sgd", "adamw"]);
 export const precision = z.enum(["fp32", "bf16", "fp16"]);
-/** nnU-Net's plain U-Net, the one with a residual encoder, and a transformer of shifted windows. */
-export const modelName = z.enum(["unet3d", "resenc-unet", "swin-unetr"]);
+/** nnU-Net's plain U-Net, the one with a residual encoder, a transformer of shifted windows; for classes a ResNet. */
+export const modelName = z.enum(["unet3d", "resenc-unet", "swin-unetr", "resnet3d"]);
 /** Of an engine: 8 bits are calibrated on training cases. */
 export const enginePrecision = z.enum(["fp32", "bf16", "fp16", "fp8", "int8"]);
 

@@ -39,7 +39,9 @@ export const recipe = z.strictObject({
         }),
     ])
     .default({ name: "unet3d", width: undefined })
-    .describe("unet3d: nnU-Net's plain U-Net; resenc-unet: its residual encoder; swin-unetr: a transformer"),
+    .describe(
+      "unet3d: nnU-Net's plain U-Net; resenc-unet: its residual encoder; swin-unetr: a transformer; resnet3d: of a dataset with classes, and its default",
+    ),
   plan: z
     .strictObject({
       memoryGiB: z

@@ -22,6 +22,8 @@ export const reportRow = z.strictObject({
   batch: count.nullable(),
   volumesPerSecond: measured,
   dice: measured.describe("mean over foreground classes of the mean over cases"),
+  auc: measured.optional().describe("of a classification: one against the rest, mean over classes; it has no Dice"),
+  accuracy: measured.optional(),
   diceFrom: engine.optional().describe("of a training's row: the engine whose masks were scored"),
   speedUp: measured.describe("against the first measured row of its kind"),
   patchesPerSecond: measured,
@@ -71,6 +73,23 @@ export const report = z.strictObject({
       masksPrefix: objectKey,
     }),
   ),
+  classifications: z
+    .array(
+      z.strictObject({
+        name: z.string().describe("<fold>-<strategy>-<engine>"),
+        fold: z.string(),
+        strategy,
+        engine,
+        auc: measured,
+        accuracy: measured,
+        classes: z.array(z.strictObject({ class: z.string(), auc: measured, cases: count })),
+        confusion: z.array(z.array(count)).describe("a row a true class, a column a predicted one, in classes' order"),
+        cases: z.array(caseScores),
+        predictionsPrefix: objectKey.describe("predictions.<child>.jsonl: a line a case with its probabilities"),
+      }),
+    )
+    .default([])
+    .describe("of a dataset with classes, which has no segmentations"),
   parities: z
     .array(
       z.strictObject({

@@ -60,6 +60,7 @@ export const preprocessResult = z.strictObject({
   volumesPerSecond: z.number().min(0),
 });
 
+const share = z.number().min(0).max(1);
 export const curvePoint = z.strictObject({
   step: count,
   seconds: z.number().min(0),
@@ -71,6 +72,8 @@ export const curvePoint = z.strictObject({
     .max(1)
     .optional()
     .describe("pooled over validation patches; not comparable with the per-case mean"),
+  auc: share.optional().describe("of a classification, over its validation cases"),
+  accuracy: share.optional(),
 });
 export const trainResult = z.strictObject({
   ...common,
@@ -107,7 +110,17 @@ export const compileResult = z.strictObject({
     meanDiceFp32: z.number().min(0).max(1).nullable(),
     meanDiceEngine: z.number().min(0).max(1).nullable(),
     largestLogitDifference: z.number().min(0),
-    argmaxAgreement: z.number().min(0).max(1),
+    argmaxAgreement: z.number().min(0).max(1).describe("of voxels, or of a classification's cases"),
+    classification: z
+      .strictObject({
+        aucFp32: share.nullable(),
+        aucEngine: share.nullable(),
+        accuracyFp32: share,
+        accuracyEngine: share,
+        largestProbabilityDifference: share,
+      })
+      .optional()
+      .describe("of classes, which have no Dice"),
     passed: z.boolean(),
     rule: z.string().min(1),
   }),
@@ -125,20 +138,41 @@ export const classScore = z.strictObject({
   referenceVoxels: count,
   predictedVoxels: count,
 });
-export const caseScores = z.strictObject({
-  caseId,
-  part: z.enum(["validation", "test"]),
-  classes: z.array(classScore).describe("empty for a case without label"),
-  meanDice: z.number().min(0).max(1).nullable(),
-  windows: count,
-  seconds: z.number().min(0).describe("file to mask"),
-  maskKey: objectKey,
-  previewKey: objectKey
-    .optional()
-    .describe(
-      `PNG: the slice with most of reference and prediction, outlined in ${previewColours.reference} and ${previewColours.prediction}`,
-    ),
-});
+const MASK_BESIDE_CLASSES = "nothing beside `classification`";
+/** A case has a mask or a class of the whole volume, never neither and never both. */
+export const caseScores = z
+  .strictObject({
+    caseId,
+    part: z.enum(["validation", "test"]),
+    classes: z.array(classScore).describe("empty for a case without label"),
+    meanDice: z.number().min(0).max(1).nullable(),
+    windows: count,
+    seconds: z.number().min(0).describe("file to mask"),
+    maskKey: objectKey.optional().describe("absent where classes are predicted"),
+    classification: z
+      .strictObject({
+        probabilities: z.record(z.string(), share).describe("class to probability; they sum to 1"),
+        predicted: z.string(),
+        reference: z.string().optional().describe("absent for a test case"),
+      })
+      .optional(),
+    previewKey: objectKey
+      .optional()
+      .describe(
+        `PNG: the slice with most of reference and prediction, outlined in ${previewColours.reference} and ${previewColours.prediction}`,
+      ),
+  })
+  .superRefine(({ maskKey, classification }, context) => {
+    if ((maskKey === undefined) !== (classification === undefined)) return;
+    const message = classification ? MASK_BESIDE_CLASSES : "a value of type string, or `classification`";
+    context.addIssue({ code: "custom", path: ["maskKey"], input: maskKey, message });
+  })
+  .meta({
+    if: { required: ["classification"] },
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+    then: { properties: { maskKey: { not: {}, "x-allowed": MASK_BESIDE_CLASSES } } },
+    else: { required: ["maskKey"], properties: { maskKey: { type: "string" } } },
+  });
 export const inferResult = z.strictObject({
   ...common,
   stage: z.literal("infer"),

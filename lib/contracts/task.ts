@@ -82,6 +82,7 @@ export const trainCase = z.strictObject({
   caseId,
   part: z.enum(["train", "validation"]),
   arraysPrefix: keyPrefix.describe("preprocess/<hash>/ with image.npy, label.npy, foreground.npz, meta.json"),
+  class: z.string().optional().describe("of a classification: one of the dataset's classes; no label.npy then"),
 });
 
 export const compileTask = z.strictObject({
@@ -110,7 +111,9 @@ export const inferCase = z.strictObject({
   caseId,
   part: z.enum(["validation", "test"]),
   recordKey: objectKey,
-  outputPrefix: keyPrefix.describe("infer/<hash>/ with mask.nii.gz, scores.json, preview.png"),
+  outputPrefix: keyPrefix.describe(
+    "infer/<hash>/ with mask.nii.gz, preview.png, scores.json; of classes the last alone",
+  ),
   outputHash: sha256Hex,
 });
 

@@ -242,6 +242,7 @@ class TrainCase:
     case_id: str
     part: str
     arrays_prefix: str
+    class_name: str | None = field(default=None, metadata={"wire": "class"})
 
 
 @frozen
@@ -417,6 +418,8 @@ class CurvePoint:
     loss: float
     learning_rate: float
     pseudo_dice: float | None = None
+    auc: float | None = None
+    accuracy: float | None = None
 
 
 @frozen
@@ -440,6 +443,17 @@ class TrainResult(_Result):
 
 
 @frozen
+class ClassParity:
+    """The parity of classes, which have no Dice."""
+
+    auc_fp32: float | None = field(metadata=NULL)
+    auc_engine: float | None = field(metadata=NULL)
+    accuracy_fp32: float
+    accuracy_engine: float
+    largest_probability_difference: float
+
+
+@frozen
 class Parity:
     cases: int
     mean_dice_fp32: float | None = field(metadata=NULL)
@@ -448,6 +462,7 @@ class Parity:
     argmax_agreement: float
     passed: bool
     rule: str
+    classification: ClassParity | None = None
 
 
 @frozen
@@ -472,6 +487,15 @@ class ClassScore:
 
 
 @frozen
+class Classified:
+    """A volume's class. probabilities: of each class, of sum 1. reference: None for a case without class."""
+
+    probabilities: dict[str, float]
+    predicted: str
+    reference: str | None = None
+
+
+@frozen
 class CaseScores:
     case_id: str
     part: str
@@ -479,8 +503,9 @@ class CaseScores:
     mean_dice: float | None = field(metadata=NULL)
     windows: int
     seconds: float
-    mask_key: str
+    mask_key: str | None = None
     preview_key: str | None = None
+    classification: Classified | None = None
 
 
 @frozen
@@ -530,6 +555,7 @@ class ModelFolder:
     infer: InferSettings
     engines: list[EngineFile]
     files: dict[str, str]
+    classes: list[str] | None = None
 
 
 DOCUMENT_OF: dict[type, str] = {

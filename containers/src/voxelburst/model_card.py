@@ -24,7 +24,8 @@ def card(
     trained_on, held_out = (
         (_cases(members.train), _cases(members.validation)) if members else ("the others", "its cases")
     )
-    classes = ", ".join(f"{label.value} {label.name}" for label in plan.dataset.labels)
+    told_apart = plan.dataset.classes
+    classes = ", ".join(told_apart or [f"{label.value} {label.name}" for label in plan.dataset.labels])
     last = training.curve[-1] if training.curve else None
     spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm_zyx)
     patch = " x ".join(map(str, plan.patch))
@@ -33,7 +34,7 @@ def card(
         "Reference": plan.dataset.reference or "not given",
         "Licence of the data": plan.dataset.licence or "not declared",
         "Channels": ", ".join(plan.dataset.channels),
-        "Labels": classes,
+        "Classes" if told_apart else "Labels": classes,
         "Fold": f"{fold}: trained on {trained_on}, {held_out} held out",
         "Cases in quarantine": str(plan.cases.quarantined),
     }
@@ -55,13 +56,24 @@ def card(
             last.pseudo_dice if last else None
         ),
     }
+    does = f"Segments {classes.replace('0 background, ', '')} in"
+    of = "segmentation"
+    measures = "Dice, HD95 and NSD of every validation case, measured on the masks in the images' own grid,"
+    if told_apart and parity.classification:
+        does, of = f"Tells {classes} apart by whole", "classification"
+        measures = "AUC, accuracy and the probabilities of every validation case"
+        scores = {
+            "AUC of the parity check, FP32": _shown(parity.classification.auc_fp32),
+            "AUC of the parity check, this engine": _shown(parity.classification.auc_engine),
+            "Accuracy of the parity check, this engine": _shown(parity.classification.accuracy_engine),
+        }
     return f"""# {name}
 
-Segments {classes.replace("0 background, ", "")} in {", ".join(plan.dataset.channels)} volumes.
+{does} {", ".join(plan.dataset.channels)} volumes.
 
 ## Intended use
 
-Research and engineering: segmentation of volumes like those it was trained on, the same modality, anatomy
+Research and engineering: {of} of volumes like those it was trained on, the same modality, anatomy
 and field of view. It is no medical device. Nothing here says how it behaves on other scanners, protocols or
 patients: measure that on your own data before you rely on it.
 
@@ -77,9 +89,9 @@ patients: measure that on your own data before you rely on it.
 
 {_table(scores)}
 
-The parity check covers {parity.cases} validation cases ({parity.rule}). Dice, HD95 and NSD of every
-validation case, measured on the masks in the images' own grid, are in the report of run {plan.run_id}: a
-model is scored after it is compiled, so they cannot be in this card.
+The parity check covers {parity.cases} validation cases ({parity.rule}). {measures}
+are in the report of run {plan.run_id}: a model is scored after it is compiled, so they cannot be in
+this card.
 
 ## Use
 

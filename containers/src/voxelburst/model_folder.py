@@ -45,6 +45,7 @@ def of_plan(
         strategy=strategy,
         channels=plan.dataset.channels,
         labels=plan.dataset.labels,
+        classes=plan.dataset.classes,
         network=plan.network,
         normalisation=plan.normalisation,
         transpose=plan.transpose,

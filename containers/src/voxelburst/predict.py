@@ -7,6 +7,7 @@ stdout: progress, one object an image (a prediction, or a refusal with its error
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 import time
@@ -16,18 +17,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from . import engines, model_folder
+from . import contract, engines, model_folder
 from .contract import ModelFolder
 from .engines import Site, ensemble
 from .errors import StageError
 from .inference.pipeline import Outcome, predict, warm_up
 from .inference.sliding_window import SlidingWindow
 from .inference.sources import read_channels
+from .inference.whole import WholeVolume
 from .preprocessing import Preparation, Prepared, prepare
 from .progress import Progress
+from .stages.infer_classes import classified
 from .volumes import write_mask
 from .volumes.geometry import Affine
 
+PREDICTIONS_FILE = "predictions.csv"
 _NIFTI = re.compile(r"\.nii(\.gz)?$")
 _CHANNEL = re.compile(r"_(\d{4})$")
 
@@ -69,21 +73,23 @@ def main(argv: list[str]) -> int:
     ensemble.check_members(models)
     model = models[0]
     requests = find_images(options.images, len(model.channels))
-    _check_targets(requests, options.out)
+    if not model.classes:
+        _check_targets(requests, options.out)
     members = [
         engines.load(Site.of(folder, member), member, options.engine)
         for folder, member in zip(options.model, models, strict=True)
     ]
     engine = members[0] if len(members) == 1 else ensemble.Ensemble(members)
     options.out.mkdir(parents=True, exist_ok=True)
-    summary, refused = _predict_all(model, engine, requests, options.out, len(members))
+    predict_all = _classify_all if model.classes else _predict_all
+    summary, refused = predict_all(model, engine, requests, options.out, len(members))
     print(json.dumps(summary), flush=True)
     if refused:
         shown = "; ".join(f"{name}: {code}" for name, code in refused[:5])
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise StageError(
             "ImagesRefused",
-            f"{len(refused)} of {len(requests)} images were refused ({shown}{more}); the others have masks.",
+            f"{len(refused)} of {len(requests)} images were refused ({shown}{more}); the others were done.",
             "Correct these images as each one's own error says, and predict them again.",
             field="images",
         )
@@ -234,6 +240,51 @@ def _predict_all(
         "windows": window.timings.windows,
         "fileToMaskSeconds": round(seconds, 3),
         "volumesPerSecond": round(predicted / seconds, 4) if seconds > 0 else 0,
+    }
+    return summary, refused
+
+
+def _classify_all(
+    model: ModelFolder, engine: engines.Engine, requests: list[Request], out: Path, models: int
+) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """Writes predictions.csv, a row an image; returns what `_predict_all` does."""
+    progress = Progress("infer", "predict", None, len(requests), "images")
+    classify = WholeVolume(engine, model.patch, mirroring=model.infer.mirroring)
+    preparation = Preparation.of(model)
+    refused: list[tuple[str, str]] = []
+    rows: list[list[object]] = []
+    began = time.perf_counter()
+    for done, request in enumerate(requests, 1):
+        try:
+            channels = read_channels([_uri_of(path) for path in request.paths], model.channels)
+            voxels_czyx = [volume.voxels_zyx for volume in channels]
+            prepared = prepare(voxels_czyx, channels[0].spacing_mm_zyx, preparation, where=engine.device)
+        except StageError as error:
+            refused.append((request.name, error.code))
+            print(json.dumps(_refusal_of(request.name, error)), flush=True)
+            continue
+        found = classified(model, classify(prepared.image_cdhw).probabilities_k, None)
+        rows.append([request.name, found.predicted, *found.probabilities.values()])
+        said = {"type": "prediction", "image": request.name, **contract.to_json(found)}
+        print(json.dumps(said), flush=True)
+        progress.update(done)
+    seconds = time.perf_counter() - began
+    target = out / PREDICTIONS_FILE
+    staged = target.with_name(f".write-{target.name}")
+    with staged.open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "predicted", *(model.classes or [])], *rows])
+    staged.replace(target)
+    summary: dict[str, object] = {
+        "images": len(requests),
+        "predicted": len(rows),
+        "refused": len(refused),
+        "predictionsFile": str(target),
+        "models": models,
+        "engine": engine.name,
+        "precision": engine.precision,
+        "device": engine.host().device,
+        "fileToMaskSeconds": round(seconds, 3),
+        "volumesPerSecond": round(len(rows) / seconds, 4) if seconds > 0 else 0,
     }
     return summary, refused
 

@@ -92,6 +92,8 @@ def _describe(error: ValidationError) -> tuple[str, str, str]:
         "maxLength": lambda: f"at most {limit} characters",
         "pattern": lambda: error.schema.get("x-allowed") or f"text that matches {limit}",  # type: ignore[union-attr]
     }
+    if rule == "not":
+        return _path(here), got, str(error.schema.get("x-allowed") or error.message)  # type: ignore[union-attr]
     return _path(here), got, words[rule]() if rule in words else str(error.message)  # type: ignore[index]
 
 

@@ -6,7 +6,12 @@ import { type Html, html } from "./markup.ts";
 import { COLOURS, draw } from "./plot.ts";
 
 type Point = Report["curves"][number]["points"][number];
-type Measure = "loss" | "pseudoDice";
+type Measure = "loss" | "pseudoDice" | "auc";
+const TITLES = { loss: "Loss", pseudoDice: "Pseudo-Dice", auc: "AUC" };
+
+const PSEUDO_DICE_NOTE =
+  "Pseudo-Dice is pooled over validation patches: it shows progress and is not comparable with the per-case Dice above.";
+const AUC_NOTE = "AUC is over the fold’s validation cases, while it trains.";
 
 /** A panel is 300 px wide: more points than this only blacken it. */
 const MOST_POINTS = 240;
@@ -47,7 +52,7 @@ function panel(series: readonly Series[], measure: Measure, against: "step" | "m
     .filter(({ points }) => points.length > 0);
   if (lines.length === 0) return undefined;
 
-  const title = `${measure === "loss" ? "Loss" : "Pseudo-Dice"} by ${against}`;
+  const title = `${TITLES[measure]} by ${against}`;
   const format = measure === "loss" ? significant : dice;
   const ends = lines.map(({ strategy, points }) => `${strategy} ends at ${format(points.at(-1)!.y)}`);
   const marks = lines.flatMap(({ strategy, colour, points }) => [
@@ -76,7 +81,7 @@ function panel(series: readonly Series[], measure: Measure, against: "step" | "m
         nice: false,
         tickFormat: (x: number) => x.toLocaleString("en-US"),
       },
-      y: { label: null, ticks: 5, nice: 5, grid: true, ...(measure === "pseudoDice" && { domain: [0, 1] }) },
+      y: { label: null, ticks: 5, nice: 5, grid: true, ...(measure !== "loss" && { domain: [0, 1] }) },
       marks,
     },
     `${title}. ${ends.join("; ")}.`,
@@ -103,9 +108,10 @@ export function curvesSection(report: Report): Html {
       <div class="panels">
         ${panel(series, "loss", "step")}
         ${panel(series, "pseudoDice", "step")}
+        ${panel(series, "auc", "step")}
         ${series.length > 1 && panel(series, "pseudoDice", "minutes")}
       </div>
-      <figcaption>Training of ${fold}. Pseudo-Dice is pooled over validation patches: it shows progress and is not comparable with the per-case Dice above.</figcaption>
+      <figcaption>Training of ${fold}. ${report.classifications.length > 0 ? AUC_NOTE : PSEUDO_DICE_NOTE}</figcaption>
     </figure>`,
   )}`;
 }

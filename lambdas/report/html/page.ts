@@ -1,6 +1,7 @@
 // The page: one file, no script, no request; its own policy forbids both.
 import type { Report } from "../../../lib/contracts/index.ts";
 import type { Picture } from "../pictures.ts";
+import { classesSection } from "./classes-section.ts";
 import { curvesSection } from "./curves.ts";
 import { moment } from "./format.ts";
 import { ladderSection } from "./ladder-section.ts";
@@ -44,7 +45,7 @@ ${verdict(report)}
 ${summary(report)}
 ${abstract(report)}
 ${section("results", "Results", resultsTable(report))}
-${section("quality", "Quality by class and case", qualitySection(report, pictures))}
+${section("quality", "Quality by class and case", report.classifications.length > 0 ? classesSection(report) : qualitySection(report, pictures))}
 ${section("training", "Training", curvesSection(report))}
 ${section("parity", "Parity of the engines", paritySection(report))}
 ${section("time", "Time and dollars", stagesSection(report))}

@@ -8,16 +8,25 @@ import { table } from "./table.ts";
 export function paritySection({ parities }: Report): Content {
   if (parities.length === 0) return null;
   type Line = Report["parities"][number];
+  const score = parities.some(({ parity }) => parity.classification) ? "AUC" : "Dice";
   return table<Line>({
     caption: "Each engine against FP32",
     reflow: true,
     columns: [
       { head: "Engine", cell: (line) => html`<b>${line.name}</b> <small>${line.precision}</small>`, rowHead: true },
       { head: "Parity", cell: (line) => (line.parity.passed ? "passed" : html`<b class="bad">failed</b>`) },
-      { head: "Dice FP32", cell: (line) => dice(line.parity.meanDiceFp32), numeric: true },
-      { head: "Dice engine", cell: (line) => dice(line.parity.meanDiceEngine), numeric: true },
       {
-        head: "Voxels with the same class",
+        head: `${score} FP32`,
+        cell: ({ parity }) => dice(parity.classification ? parity.classification.aucFp32 : parity.meanDiceFp32),
+        numeric: true,
+      },
+      {
+        head: `${score} engine`,
+        cell: ({ parity }) => dice(parity.classification ? parity.classification.aucEngine : parity.meanDiceEngine),
+        numeric: true,
+      },
+      {
+        head: score === "AUC" ? "Cases with the same class" : "Voxels with the same class",
         cell: (line) => `${(100 * line.parity.argmaxAgreement).toFixed(3)} %`,
         numeric: true,
       },

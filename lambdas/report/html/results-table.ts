@@ -48,7 +48,12 @@ export function resultsTable(report: Report): Html {
     { head: "GPU × count", cell: hardware, wide: true },
     { head: "Batch", cell: (row) => row.batch ?? NOT_MEASURED, numeric: true },
     { head: "Volumes/s", cell: (row) => significant(row.volumesPerSecond), numeric: true, strong: true },
-    { head: "Dice", cell: (row) => dice(row.dice), numeric: true, strong: true },
+    ...(isClassification(report)
+      ? [
+          { head: "AUC", cell: (row: ReportRow) => dice(row.auc), numeric: true, strong: true },
+          { head: "Accuracy", cell: (row: ReportRow) => dice(row.accuracy), numeric: true },
+        ]
+      : [{ head: "Dice", cell: (row: ReportRow) => dice(row.dice), numeric: true, strong: true }]),
     { head: "Speed\u2011up", cell: (row) => times(row.speedUp), numeric: true },
     {
       head: "Patches/s or windows/s",
@@ -73,7 +78,7 @@ export function resultsTable(report: Report): Html {
   ];
   const kinds = [
     { title: "Training", rows: report.rows.filter((row) => row.kind === "training") },
-    { title: "Inference, file to mask", rows: report.rows.filter((row) => row.kind === "engine") },
+    { title: `Inference, file to ${outputOf(report)}`, rows: report.rows.filter((row) => row.kind === "engine") },
   ].filter(({ rows }) => rows.length > 0);
   return html`${table({ caption: "Speed and quality", columns, groups: kinds, reflow: true })}
     <div class="notes">
@@ -83,13 +88,19 @@ export function resultsTable(report: Report): Html {
     </div>`;
 }
 
+const isClassification = ({ classifications }: Report): boolean => classifications.length > 0;
+const outputOf = (report: Report): string => (isClassification(report) ? "prediction" : "mask");
+
 /** What the columns mean, in the words of DESIGN.md. */
-function tableNotes({ rows, where, pricedAs }: Report): string[] {
+function tableNotes(report: Report): string[] {
+  const { rows, where, pricedAs } = report;
   const sources = new Set(rows.filter((row) => row.kind === "training").map((row) => row.diceFrom));
   sources.delete(undefined);
   return [
-    "A training row’s volumes/s is patches/s × voxels of a patch ÷ voxels of the median case; an engine row’s is file to mask: loading, preprocessing, model and export. The two are not comparable with each other. Windows/s is model time alone.",
-    `A training row’s Dice is that of the masks which ${sources.size > 0 ? [...sources].join(" or ") : "its reference engine"} made from its weights: the reference engine torch where it ran, otherwise the first engine. Dice follows nnU-Net: a class is the mean over the cases where it is defined, the mean is the plain mean of the classes.`,
+    `A training row’s volumes/s is patches/s × voxels of a patch ÷ voxels of the median case; an engine row’s is file to ${outputOf(report)}: loading, preprocessing, model and export. The two are not comparable with each other. Windows/s is model time alone.`,
+    isClassification(report)
+      ? "A training row’s AUC and accuracy are those of the probabilities which the reference engine torch made from its weights where it ran, otherwise the first engine. AUC is of one class against the rest, and the mean over classes."
+      : `A training row’s Dice is that of the masks which ${sources.size > 0 ? [...sources].join(" or ") : "its reference engine"} made from its weights: the reference engine torch where it ran, otherwise the first engine. Dice follows nnU-Net: a class is the mean over the cases where it is defined, the mean is the plain mean of the classes.`,
     "Speed-up is against the first measured row of the same kind. Latency is of one training step or of one call on a batch of windows; of several array children the slowest one’s.",
     where === "local"
       ? `Dollars are an equivalent: this run cost nothing. ${pricedAs ? `They price its minutes as one ${pricedAs.instanceType} at ${usd(pricedAs.usdPerHour)} an hour (${pricedAs.source}, ${pricedAs.date}).` : "No price is known, because plan did not finish."}`

@@ -1,7 +1,7 @@
 // The first thing on the page: five figures and one paragraph.
 import type { Report, ReportRow } from "../../../lib/contracts/index.ts";
 import { headlineOf } from "../assemble.ts";
-import { acrossFolds, NOT_MEASURED } from "../rows.ts";
+import { acrossFolds, NOT_MEASURED, scoreOf } from "../rows.ts";
 import { count, dice, duration, minutes, significant, usd } from "./format.ts";
 import { type Content, type Html, html } from "./markup.ts";
 
@@ -30,12 +30,16 @@ function figures(report: Report): Figure[] {
           ? `${count(report.cases.quarantined, "case")} in quarantine`
           : count(report.errors.length, report.status === "refused" ? "reason" : "error"),
     },
-    { label: "Mean Dice", value: dice(row?.dice ?? null), detail: sourceOf(row) },
+    report.classifications.length > 0
+      ? { label: "AUC", value: dice(row?.auc ?? null), detail: sourceOf(row) }
+      : { label: "Mean Dice", value: dice(row?.dice ?? null), detail: sourceOf(row) },
     {
       label: "Volumes/s",
       value: significant(row?.volumesPerSecond ?? null),
       detail:
-        row && row.volumesPerSecond !== null && `${row.kind === "engine" ? "file to mask" : "training"}, ${row.gpu}`,
+        row &&
+        row.volumesPerSecond !== null &&
+        `${row.kind === "engine" ? `file to ${report.classifications.length > 0 ? "prediction" : "mask"}` : "training"}, ${row.gpu}`,
     },
     {
       label: "Dollars",
@@ -93,11 +97,12 @@ export function abstract(report: Report): Html {
   const { cases, rows, elapsedSeconds } = report;
   const unique = (names: string[]) => listed([...new Set(names)]);
   const trainings = rows.filter((row) => row.kind === "training" && row.volumesPerSecond !== null);
-  const engines = rows.filter((row) => row.kind === "engine" && row.dice !== null);
+  const engines = rows.filter((row) => row.kind === "engine" && scoreOf(row) !== null);
+  const did = report.classifications.length > 0 ? "classified" : "segmented";
   const folds = unique(rows.map((row) => row.fold));
   return html`<p class="abstract">The dataset <b>${report.dataset}</b> has ${count(cases.training, "usable training case")}${cases.test > 0 && `, ${count(cases.test, "case")} without label`} and <a href="#quarantine">${inWords(cases.quarantined, "case")} in quarantine</a>.
     ${trainings.length > 0 && `${capital(inWords(trainings.length, "training"))} of ${folds} (${unique(trainings.map((row) => row.strategy))}) ran on ${unique(trainings.map((row) => row.gpu))}. `}
-    ${engines.length > 0 && `${capital(inWords(engines.length, "engine"))} (${unique(engines.map((row) => row.engine ?? ""))}) segmented ${count(cases.validation, "validation case")}. `}
+    ${engines.length > 0 && `${capital(inWords(engines.length, "engine"))} (${unique(engines.map((row) => row.engine ?? ""))}) ${did} ${count(cases.validation, "validation case")}. `}
     ${acrossFolds(rows).map((entry) => `Over ${inWords(entry.folds, "fold")}, ${entry.strategy} with ${entry.engine} has a mean Dice of ${dice(entry.meanDice)}. `)}
     ${elapsedSeconds !== undefined && `From the start of the first stage to the end of the last it took ${duration(elapsedSeconds)}.`}</p>`;
 }

@@ -31,8 +31,12 @@ export async function predict(
   const out = path.resolve(options.out);
   const masks: Record<string, string> = {};
   const errors: ImageError[] = [];
-  const onObject = ({ type, image, mask, error }: Record<string, unknown>) => {
-    if (type === "prediction") masks[String(image)] = path.join(out, String(mask));
+  const predictions: Record<string, unknown> = {};
+  // Of classes alone: a segmentation has nothing there.
+  const outputs = () => ({ out, masks, ...(Object.keys(predictions).length > 0 ? { predictions } : {}), errors });
+  const onObject = ({ type, image, mask, predicted, probabilities, error }: Record<string, unknown>) => {
+    if (type === "prediction" && mask === undefined) predictions[String(image)] = { predicted, probabilities };
+    else if (type === "prediction") masks[String(image)] = path.join(out, String(mask));
     if (type !== "refusal") return;
     const { schema: _schema, ...said } = errorDocument.parse(error);
     errors.push({ image: String(image), ...said });
@@ -41,15 +45,21 @@ export async function predict(
   try {
     const summary = await runWithProgress(context, "infer", args, { onObject });
     const models = Math.max(1, options.model.length);
-    context.emit(note("Predicted", `${models > 1 ? `mean of ${plural(models, "model")}; ` : ""}masks: ${out}`));
-    return { exitCode: EXIT.done, json: { status: "succeeded", out, masks, errors, ...summary } };
+    context.emit(
+      note("Predicted", `${models > 1 ? `mean of ${plural(models, "model")}; ` : ""}${written(summary, out)}`),
+    );
+    return { exitCode: EXIT.done, json: { status: "succeeded", ...outputs(), ...summary } };
   } catch (error) {
     if (!(error instanceof VoxelburstError)) throw error;
     context.emit({ kind: "error", code: error.code, text: error.message, remedy: error.remedy, stack: error.stack });
-    const json = { status: "failed", error: error.toDocument(), out, masks, errors };
+    const json = { status: "failed", error: error.toDocument(), ...outputs() };
     return { exitCode: exitCodeOfError(error), json };
   }
 }
+
+/** Where a classification's table lies, or the masks. */
+const written = (summary: Record<string, unknown> | undefined, out: string): string =>
+  summary?.predictionsFile ? `predictions: ${summary.predictionsFile}` : `masks: ${out}`;
 
 function textOf({ image, message, got, allowed }: ImageError): string {
   const facts = [...(got ? [`got ${got}`] : []), ...(allowed ? [`allowed: ${allowed}`] : [])];

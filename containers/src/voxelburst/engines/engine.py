@@ -6,6 +6,7 @@ Axes: n window, c channel, k class, d h w space in the arrays' order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Engine(ABC):
 
     @abstractmethod
     def __call__(self, windows_ncdhw: torch.Tensor) -> torch.Tensor:
-        """logits_nkdhw, float32, not aliased by the next call.
+        """logits_nkdhw (logits_nk of a network that classifies), float32, not aliased by the next call.
 
         Args:
             windows_ncdhw: float32 on ``device``, 1 to ``batch`` windows of the patch's size.
@@ -90,6 +91,12 @@ def windows_a_call(site: Site, where: torch.device) -> int:
     bytes_a_window = 4 * _FINEST_MAPS_ALIVE * site.network.features[0] * voxels
     fitting = torch.cuda.get_device_properties(where).total_memory // 2 // bytes_a_window
     return max(1, min(_GPU_WINDOWS_A_CALL, _GPU_VOXELS_A_CALL // voxels, fitting))
+
+
+def logits_shape(network: Network, windows: int, patch: Sequence[int]) -> tuple[int, ...]:
+    """Of what a call returns: logits_nkdhw, or logits_nk of a network that classifies."""
+    space = () if network.model == "resnet3d" else tuple(patch)
+    return (windows, network.output_classes, *space)
 
 
 def filled(windows_ncdhw: torch.Tensor, batch: int) -> torch.Tensor:

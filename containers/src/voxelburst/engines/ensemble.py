@@ -11,7 +11,7 @@ from ..errors import StageError
 from .engine import Engine
 
 # What a window is and what its logits mean: members that differ in these cannot be averaged.
-_SHARED = ("channels", "labels", "normalisation", "transpose", "spacing_mm_zyx", "patch")
+_SHARED = ("channels", "labels", "classes", "normalisation", "transpose", "spacing_mm_zyx", "patch")
 
 
 def check_members(models: Sequence[ModelFolder]) -> None:

@@ -11,7 +11,7 @@ from .. import host
 from ..contract import EngineFile
 from ..errors import StageError
 from . import onnx_export
-from .engine import Engine, Site, device, engine_file, unavailable, windows_a_call
+from .engine import Engine, Site, device, engine_file, logits_shape, unavailable, windows_a_call
 
 NAME = "onnxruntime"
 MODEL_FILE = "model.onnx"
@@ -65,7 +65,7 @@ class OnnxRuntimeEngine(Engine):
         if torch.cuda.is_available() and not on_gpu:
             self.fallbacks = ("This ONNX Runtime has no CUDA provider: it ran on the CPU.",)
         self.batch = windows_a_call(site, self.device)
-        self._classes = site.network.output_classes
+        self._network = site.network
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = host.cpus()
         options.log_severity_level = 3
@@ -97,7 +97,7 @@ class OnnxRuntimeEngine(Engine):
         """Input and output stay on the GPU."""
         import numpy as np
 
-        shape = (len(windows_ncdhw), self._classes, *windows_ncdhw.shape[2:])
+        shape = logits_shape(self._network, len(windows_ncdhw), windows_ncdhw.shape[2:])
         logits_nkdhw = torch.empty(shape, dtype=torch.float32, device=self.device)
         binding = self._session.io_binding()
         for bind, name, tensor in (

@@ -97,12 +97,25 @@ def refusal(parity: Parity) -> StageError:
     def shown(value: float | None) -> str:
         return "none" if value is None else f"{value:.4f}"
 
+    remedy = "Use the engine torch, or another precision or version of this engine."
+    if parity.classification:
+        one = parity.classification
+        return StageError(
+            "ParityFailed",
+            f"The engine tells classes apart worse than FP32 does: AUC {shown(one.auc_engine)} against "
+            f"{shown(one.auc_fp32)}, accuracy {one.accuracy_engine:.4f} against {one.accuracy_fp32:.4f} on "
+            f"{parity.cases} validation cases.",
+            remedy,
+            field="parity",
+            got=f"largest difference of a probability {one.largest_probability_difference:.4g}",
+            allowed=parity.rule,
+        )
     return StageError(
         "ParityFailed",
         f"The engine's masks are worse than FP32's: mean Dice {shown(parity.mean_dice_engine)} against "
         f"{shown(parity.mean_dice_fp32)} on {parity.cases} validation cases, "
         f"{parity.argmax_agreement:.2%} of voxels agree.",
-        "Use the engine torch, or another precision or version of this engine.",
+        remedy,
         field="parity",
         got=f"largest difference of a logit {parity.largest_logit_difference:.4g}",
         allowed=parity.rule,

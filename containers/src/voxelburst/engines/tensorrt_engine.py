@@ -20,7 +20,7 @@ from torch import nn
 from ..contract import EngineFile, Host
 from ..errors import StageError
 from . import onnx_export, onnx_norms, onnx_rewrite
-from .engine import Engine, Site, device, engine_file, unavailable, windows_a_call
+from .engine import Engine, Site, device, engine_file, logits_shape, unavailable, windows_a_call
 
 NAME = "tensorrt"
 PLAN_FILE = "model.plan"
@@ -240,7 +240,7 @@ class TensorRtEngine(Engine):
         self._context = self._engine.create_execution_context()
         window = (self.batch, site.network.input_channels, *site.patch)
         self._windows_ncdhw = torch.zeros(window, device=self.device)
-        logits = (self.batch, site.network.output_classes, *site.patch)
+        logits = logits_shape(site.network, self.batch, site.patch)
         self._logits_nkdhw = torch.empty(logits, device=self.device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         fallbacks = [without_plugin] if without_plugin else []

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import contract, engines, metrics, model_folder
 from ..engines import Site
+from ..errors import StageError
 from ..preprocessing import Preparation, Prepared, prepare
 from ..volumes import Volume, write_mask
 from ..volumes.checks import check_label, check_same_grid
@@ -30,6 +31,13 @@ class RemotePredictor:
             StageError: of the model folder or the engine.
         """
         self._model = model_folder.read(folder)
+        if self._model.classes:
+            raise StageError(
+                "ModelClassifies",
+                "The model tells classes of whole volumes apart; a record of the server wants a mask.",
+                "Use `voxelburst predict`, which writes the probabilities of each image.",
+                field="model",
+            )
         self._preparation = Preparation.of(self._model)
         loaded = engines.load(Site.of(folder, self._model), self._model, engine)
         self._window = SlidingWindow(loaded, self._model.patch, self._model.infer)

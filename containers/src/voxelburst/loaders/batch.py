@@ -11,7 +11,7 @@ from ..contract import frozen
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """image_ncdhw: float32; label_ndhw: uint8; both on the training's device."""
+    """image_ncdhw: float32; label_ndhw: uint8, or of whole volumes class_n: int64; on the device."""
 
     image_ncdhw: torch.Tensor
     label_ndhw: torch.Tensor

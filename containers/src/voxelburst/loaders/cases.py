@@ -6,7 +6,7 @@ are memory-mapped, so that a region costs the pages that it touches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -53,9 +53,7 @@ class Cases:
                     "Run the preprocess stage again: resume the run.",
                     case_id=case_id,
                 )
-        total = sum(path.stat().st_size for path in paths.values())
-        self.resident = total < _SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available
-        mode: Literal["r"] | None = None if self.resident else "r"
+        mode = self.mode_of(paths.values())
         self.images = [np.load(paths[i, "image.npy"], mmap_mode=mode) for i in self.ids]
         self.labels = [np.load(paths[i, "label.npy"], mmap_mode=mode) for i in self.ids]
         self.foreground: list[Mapping[str, NDArray[np.int32]]] = []
@@ -63,6 +61,12 @@ class Cases:
             with np.load(paths[case_id, "foreground.npz"]) as found:
                 self.foreground.append({name: found[name] for name in found.files})
         self.shapes: list[Zyx] = [label.shape for label in self.labels]
+
+    def mode_of(self, paths: Iterable[Path]) -> Literal["r"] | None:
+        """How to load the arrays at the paths: into memory, or mapped where they are too large for it."""
+        total = sum(path.stat().st_size for path in paths)
+        self.resident = total < _SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available
+        return None if self.resident else "r"
 
     def __len__(self) -> int:
         return len(self.ids)

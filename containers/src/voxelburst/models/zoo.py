@@ -7,19 +7,20 @@ from torch import nn
 from ..contract import Network
 from ..errors import StageError
 from .resenc_unet import ResEncUNet
+from .resnet3d import ResNet3d
 from .swin_unetr import STRIDES, SwinUnetr
 from .unet3d import UNet3d
 
 _UNETS = {"unet3d": UNet3d, "resenc-unet": ResEncUNet}
-_NAMES = (*_UNETS, "swin-unetr")
+_NAMES = (*_UNETS, "swin-unetr", "resnet3d")
 
 
 def build(network: Network) -> nn.Module:
     """The untrained network of a plan.
 
-    Its input is patches_ncdhw, its output in eval mode one tensor logits_nkdhw; in training mode a tuple of
-    them, finest first, one a deep supervision weight that is not zero. Initial weights come from torch's
-    global generator: seed it for repeatable ones.
+    Its input is patches_ncdhw. `resnet3d` gives logits_nk of them; the others in eval mode one tensor
+    logits_nkdhw, in training mode a tuple of them, finest first, one a deep supervision weight that is not
+    zero. Initial weights come from torch's global generator: seed it for repeatable ones.
 
     Raises:
         StageError: ModelUnknown, when the plan names a model that is not here; NetworkInvalid, when its lists
@@ -57,6 +58,12 @@ def build(network: Network) -> nn.Module:
             output_classes=network.output_classes,
             features=list(network.features),
         )
+    if network.model == "resnet3d":
+        return ResNet3d(
+            input_channels=network.input_channels,
+            output_classes=network.output_classes,
+            features=list(network.features),
+        )
     return _UNETS[network.model](
         input_channels=network.input_channels,
         output_classes=network.output_classes,
@@ -72,7 +79,7 @@ def supervision_weights(network: Network) -> list[float]:
 
     nnU-Net gives the coarsest head weight 0: such a head is left out, with the gradient it does not have.
     """
-    limit = 1 if network.model == "swin-unetr" else max(len(network.features) - 1, 1)
+    limit = 1 if network.model in ("swin-unetr", "resnet3d") else max(len(network.features) - 1, 1)
     weights = [w for w in network.deep_supervision_weights[:limit]]
     while len(weights) > 1 and weights[-1] == 0:
         weights.pop()

@@ -10,6 +10,7 @@ Legend: ``*_zyx`` and ``*_yx`` are voxel arrays; lengths are millimetres from th
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,7 @@ _NOISE_HU = 13.0
 _SHADING_HU = 8.0
 _TEXTURE_HU = 9.0
 _TEXTURE_MM = 6.0
+_MUSCLE_SHARE = 0.80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +59,10 @@ class Anatomy:
 
     body: Blob
     organ: Blob
-    lesion: Blob
+    lesion: Blob | None
     others: list[Blob]
     dents: Vec = field(repr=False)
+    muscle: float = _MUSCLE_SHARE  # radii of what is below the fat, as a share of the body's
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Anatomy:
@@ -75,17 +78,43 @@ class Anatomy:
             dent=0.10,
         )
         spine = Blob(centre=np.array([0.0, 0.64, 0.0]), radii=np.array([0.15, 0.13, 3.0]), hu=BONE_HU)
-        others = [spine, *_vessels(organ, rng), *_lobules(organ, lesion, rng)]
+        others = [spine, *_vessels(organ, rng), *_lobules(organ, float(lesion.radii.prod()), rng)]
         body = Blob(centre=np.zeros(3), radii=np.array([0.98, 0.92, 1.5]), hu=FAT_HU)
         return Anatomy(
             body=body, organ=organ, lesion=lesion, others=others, dents=rng.normal(size=(2, 6, 6, 6))
+        )
+
+    def fatter(self, rng: np.random.Generator) -> Anatomy:
+        """With more or less fat under the skin: its volume then varies by more than a lesion's."""
+        return dataclasses.replace(self, muscle=float(rng.uniform(0.77, 0.83)))
+
+    def without_lesion(self, rng: np.random.Generator) -> Anatomy:
+        """The same without it, whom no count of dark or bright voxels tells apart.
+
+        The organ has the volume that the lesion had left of it. Lobules in the muscle have the lesion's
+        volume as far as there is room, and the fat under the skin has the rest of it.
+        """
+        assert self.lesion
+        organ_volume, lesion_volume = (float(blob.radii.prod()) for blob in (self.organ, self.lesion))
+        share = (1 - lesion_volume / organ_volume) ** (1 / 3)
+        organ = dataclasses.replace(self.organ, radii=self.organ.radii * share)
+        before = [blob for blob in self.others if blob.hu == LESION_HU]
+        others = [blob for blob in self.others if blob.hu != LESION_HU]
+        wanted = lesion_volume + sum(float(blob.radii.prod()) for blob in before)
+        lobules = _lobules(organ, wanted, rng)
+        rest = wanted - sum(float(blob.radii.prod()) for blob in lobules)
+        # An ellipsoid of radii s (x, y, 1.5) has the volume pi x y (2 s^2 - 8 / 27) between -1 and 1 along z.
+        x, y, _ = self.body.radii
+        muscle = float(np.sqrt(self.muscle**2 - rest * 2 / 3 / (x * y)))
+        return dataclasses.replace(
+            self, organ=organ, lesion=None, others=others + lobules, muscle=min(muscle, self.muscle)
         )
 
     def at_visit(self, rng: np.random.Generator) -> Anatomy:
         """The same patient later: the lesion has grown or shrunk, the organ has moved with the breath."""
         shift = rng.normal(0, 0.02, 3)
         growth = float(rng.uniform(0.92, 1.12))
-        lesion = Blob(
+        lesion = self.lesion and Blob(
             centre=self.lesion.centre + shift,
             radii=self.lesion.radii * growth,
             hu=self.lesion.hu,
@@ -94,7 +123,7 @@ class Anatomy:
         organ = Blob(
             centre=self.organ.centre + shift, radii=self.organ.radii, hu=self.organ.hu, dent=self.organ.dent
         )
-        return Anatomy(body=self.body, organ=organ, lesion=lesion, others=self.others, dents=self.dents)
+        return dataclasses.replace(self, organ=organ, lesion=lesion)
 
 
 def _vessels(organ: Blob, rng: np.random.Generator) -> list[Blob]:
@@ -110,11 +139,14 @@ def _vessels(organ: Blob, rng: np.random.Generator) -> list[Blob]:
     return vessels
 
 
-def _lobules(organ: Blob, lesion: Blob, rng: np.random.Generator) -> list[Blob]:
-    """Lobules of fat in the muscle, as dark as the lesion and together as large where there is room."""
+def _lobules(organ: Blob, volume: float, rng: np.random.Generator) -> list[Blob]:
+    """Lobules of fat in the muscle, as dark as the lesion and together as large where there is room.
+
+    volume: the product of radii that they are to have together.
+    """
     lobules: list[Blob] = []
     for _ in range(200):
-        if sum(float(lobule.radii.prod()) for lobule in lobules) >= float(lesion.radii.prod()):
+        if sum(float(lobule.radii.prod()) for lobule in lobules) >= volume:
             break
         radii = rng.uniform(0.10, 0.18, 3)
         centre = rng.uniform(-0.9, 0.9, 3)
@@ -171,14 +203,15 @@ def render(
         at = float(z_mm[z])
         hu_yx = np.full((y_size, x_size), AIR_HU, np.float32)
         body_yx = painter.paint(hu_yx, anatomy.body, at)
-        inner = Blob(centre=anatomy.body.centre, radii=anatomy.body.radii * 0.80, hu=MUSCLE_HU)
+        inner = Blob(centre=anatomy.body.centre, radii=anatomy.body.radii * anatomy.muscle, hu=MUSCLE_HU)
         inner_yx = painter.paint(hu_yx, inner, at)
         for blob in anatomy.others:
             painter.paint(hu_yx, blob, at, within_yx=inner_yx)
         organ_yx = painter.paint(hu_yx, anatomy.organ, at, dents[0].slice_yx(z), within_yx=inner_yx)
         label_zyx[z][organ_yx > 0.5] = ORGAN
-        lesion_yx = painter.paint(hu_yx, anatomy.lesion, at, dents[1].slice_yx(z), within_yx=organ_yx)
-        label_zyx[z][(lesion_yx > 0.5) & (organ_yx > 0.5)] = LESION
+        if anatomy.lesion:
+            lesion_yx = painter.paint(hu_yx, anatomy.lesion, at, dents[1].slice_yx(z), within_yx=organ_yx)
+            label_zyx[z][(lesion_yx > 0.5) & (organ_yx > 0.5)] = LESION
         hu_yx += body_yx * (_TEXTURE_HU * texture.slice_yx(z) + _SHADING_HU * shading.slice_yx(z))
         hu_yx += rng.standard_normal((y_size, x_size), np.float32) * np.float32(_NOISE_HU)
         image_zyx[z] = np.clip(np.rint(hu_yx), -1024, 3071)

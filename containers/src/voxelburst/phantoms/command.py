@@ -28,7 +28,8 @@ def main(argv: list[str]) -> int:
         size=options.size,
         shape_xyz=tuple(options.shape) if options.shape else None,
         spacing_xyz=tuple(options.spacing) if options.spacing else None,
-        planted=options.bad,
+        planted=not options.classes if options.bad is None else options.bad,
+        classes=options.classes,
     )
     out = Path(options.out).resolve()
 
@@ -66,12 +67,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", type=int, nargs=3, metavar=("X", "Y", "Z"), help="voxels of every case")
     parser.add_argument("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="mm, of every case")
     parser.add_argument(
-        "--bad", action=argparse.BooleanOptionalAction, default=True, help="plant cases for quarantine"
+        "--bad",
+        action=argparse.BooleanOptionalAction,
+        help="plant cases for quarantine (yes, but with --classes)",
+    )
+    parser.add_argument(
+        "--classes",
+        action="store_true",
+        help="of whole volumes instead of labels: without and with a lesion, half of the cases each",
     )
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.classes and options.bad:
+        raise StageError(
+            "ArgumentInvalid",
+            "--bad plants faults of labels, which a dataset of --classes has not.",
+            "Leave out one of the two.",
+            field="--bad",
+        )
     ranges = {
         "--seed": ([options.seed], 0, 2**31 - 1),
         "--cases": ([options.cases], 1, 10_000),

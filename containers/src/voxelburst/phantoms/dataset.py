@@ -19,6 +19,8 @@ from .planted import Planted, plant, save
 _GENERATOR = 3
 # Patients with two visits each, as positions of their cases among the training cases.
 _VISITS = {0: ("patient-one", 0), 1: ("patient-one", 1), 6: ("patient-two", 0), 7: ("patient-two", 1)}
+# Of a dataset of classes: whole volumes without and with a lesion in the organ.
+CLASSES = ("without-lesion", "with-lesion")
 _LABELS = {"0": "background", str(ORGAN): "organ", str(LESION): "lesion"}
 
 
@@ -34,6 +36,7 @@ class Request:
     shape_xyz: tuple[int, int, int] | None
     spacing_xyz: tuple[float, float, float] | None
     planted: bool
+    classes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,11 @@ class _Case:
     form: str
     patient: str | None
     visit: int
+
+    @property
+    def class_name(self) -> str:
+        """Cases in pairs, so that a patient's two visits are of one class."""
+        return CLASSES[self.number // 2 % 2]
 
 
 def expected_path(out: Path) -> Path:
@@ -65,7 +73,8 @@ def write_dataset(out: Path, request: Request, say: Callable[[int], None]) -> di
     Raises:
         StageError: FolderNotEmpty.
     """
-    arguments = json.loads(json.dumps({"generator": _GENERATOR, **asdict(request)}))
+    asked = {name: value for name, value in asdict(request).items() if name != "classes" or value}
+    arguments = json.loads(json.dumps({"generator": _GENERATOR, **asked}))
     known = _read_expected(out)
     if known and known["arguments"] == arguments and (out / "dataset.json").exists():
         return {**known, "skipped": True}
@@ -90,7 +99,7 @@ def write_dataset(out: Path, request: Request, say: Callable[[int], None]) -> di
     planted = plant(out, request.seed) if request.planted else []
     expected = _expected(arguments, described, planted)
     expected_path(out).write_text(json.dumps(expected, indent=1) + "\n")
-    manifest = _manifest(entries["training"] + [p.entry for p in planted], entries["test"])
+    manifest = _manifest(entries["training"] + [p.entry for p in planted], entries["test"], request.classes)
     (out / "dataset.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return {**expected, "skipped": False}
 
@@ -137,6 +146,11 @@ def _write_case(out: Path, case: _Case, request: Request) -> tuple[dict[str, str
     # A patient's visits share the anatomy, which the patient's own seed draws.
     who = [request.seed, 5000, *case.patient.encode()] if case.patient else [request.seed, 5000, case.number]
     anatomy = Anatomy.draw(np.random.default_rng(who))
+    if request.classes:
+        own = np.random.default_rng([*who, 1])
+        anatomy = anatomy.fatter(own)
+        if case.class_name == CLASSES[0]:
+            anatomy = anatomy.without_lesion(own)
     if case.visit:
         anatomy = anatomy.at_visit(rng)
     lattice = _lattice(request, rng)
@@ -162,12 +176,15 @@ def _write_case(out: Path, case: _Case, request: Request) -> tuple[dict[str, str
     entry = {"id": case.case_id, "image": image}
     if case.patient:
         entry["patient"] = case.patient
-    if case.split == "training":
+    if case.split == "training" and request.classes:
+        entry["class"] = case.class_name
+    elif case.split == "training":
         entry["label"] = f"labelsTr/{case.case_id}.nii.gz"
         save(out / entry["label"], label_zyx, affine)
     facts = {
         "caseId": case.case_id,
         "split": case.split,
+        **({"class": case.class_name} if request.classes else {}),
         "form": case.form,
         "shapeZyx": list(image_zyx.shape),
         "spacingMmZyx": [round(v, 6) for v in reversed(lattice.spacing_xyz)],
@@ -202,14 +219,14 @@ def _expected(
     }
 
 
-def _manifest(training: list[dict[str, str]], test: list[dict[str, str]]) -> dict[str, Any]:
+def _manifest(training: list[dict[str, str]], test: list[dict[str, str]], classes: bool) -> dict[str, Any]:
     return {
         "name": "Phantoms",
         "description": "Synthetic CT-like volumes with an organ and a lesion, made by voxelburst phantoms.",
         "licence": "CC0-1.0",
         "tensorImageSize": "3D",
         "modality": {"0": "CT"},
-        "labels": _LABELS,
+        **({"classes": list(CLASSES)} if classes else {"labels": _LABELS}),
         "numTraining": len(training),
         "numTest": len(test),
         "training": training,

@@ -12,10 +12,20 @@ import numpy as np
 import torch
 
 from .. import contract, engines, model_card, model_folder
-from ..contract import CompileResult, CompileTask, EngineFile, ModelFolder, Plan, TrainCase, TrainResult
-from ..engines import Site, calibration, onnx_export, onnx_runtime, parity, pytorch
+from ..contract import (
+    CompileResult,
+    CompileTask,
+    EngineFile,
+    ModelFolder,
+    Parity,
+    Plan,
+    TrainCase,
+    TrainResult,
+)
+from ..engines import Engine, Site, calibration, class_parity, onnx_export, onnx_runtime, parity, pytorch
 from ..engines.parity import ParityCase
 from ..errors import StageError
+from ..inference.whole import centred
 from ..models import WEIGHTS_FILE
 from ..stage import Stage
 from ..storage import Store
@@ -53,6 +63,9 @@ def run(task: CompileTask, stage: Stage) -> CompileResult:
         training_cases = [case for case in cases if case.part == "train"]
 
         def calibration_windows() -> Iterator[torch.Tensor]:
+            if plan.dataset.classes:
+                volumes = _volumes(stage.artefacts, training_cases, plan.dataset.classes)
+                return (centred(image_cdhw, plan.patch) for image_cdhw, _ in volumes)
             return calibration.windows(_read(stage.artefacts, training_cases), plan.patch)
 
         # The first precision that keeps up with FP32; the last one is refused if it does not.
@@ -74,8 +87,8 @@ def run(task: CompileTask, stage: Stage) -> CompileResult:
             engine = engines.load(site, document)
             build_seconds = export_seconds + time.monotonic() - began
             progress.update(2, f"built {task.engine} in {precision}")
-            validation = _read(stage.artefacts, [case for case in cases if case.part == "validation"])
-            found = parity.compare(reference, engine, validation, plan.patch, plan.network.output_classes)
+            validation = [case for case in cases if case.part == "validation"]
+            found = _compare(stage.artefacts, plan, validation, reference, engine)
             if found.passed:
                 break
             refused.append(f"{precision} was refused: {parity.refusal(found).message}")
@@ -109,6 +122,25 @@ def run(task: CompileTask, stage: Stage) -> CompileResult:
         parity=found,
         host=described,
     )
+
+
+def _compare(
+    artefacts: Store, plan: Plan, validation: list[TrainCase], reference: Engine, engine: Engine
+) -> Parity:
+    if plan.dataset.classes:
+        volumes = _volumes(artefacts, validation, plan.dataset.classes)
+        return class_parity.compare(reference, engine, volumes, plan.patch)
+    cases = _read(artefacts, validation)
+    return parity.compare(reference, engine, cases, plan.patch, plan.network.output_classes)
+
+
+def _volumes(
+    artefacts: Store, cases: list[TrainCase], classes: list[str]
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """(image_cdhw, the index of its class) of cases of a classification, in the task's order."""
+    for case in cases:
+        image_cdhw = np.load(artefacts.local(f"{case.arrays_prefix}image.npy"))
+        yield torch.from_numpy(image_cdhw), classes.index(str(case.class_name))
 
 
 def _document(task: CompileTask, plan: Plan, entry: EngineFile) -> ModelFolder:

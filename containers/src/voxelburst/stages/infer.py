@@ -33,6 +33,7 @@ from ..progress import Progress
 from ..stage import Stage
 from ..storage import Store
 from ..volumes import read_canonical, read_label, write_mask
+from . import infer_classes
 
 # Masks are scored between groups of cases, while the clock of file to mask stands still. A killed child loses
 # at most this much work, beside the case that it was at.
@@ -62,6 +63,8 @@ def run(task: InferTask, stage: Stage) -> InferResult:
     for a case of the test part. The mask is also put below the task's masksPrefix as <caseId>.nii.gz.
     """
     plan = stage.plan()
+    if plan.dataset.classes:
+        return infer_classes.run(task, stage, plan)
     cases = stage.cases(InferCase)
     progress = stage.progress(len(cases), "cases")
     todo: list[InferCase] = []

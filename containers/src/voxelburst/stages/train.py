@@ -22,11 +22,12 @@ from torch import nn
 from .. import contract, host, models, paths
 from ..contract import CurvePoint, Latency, TrainCase, TrainResult, TrainTask
 from ..errors import StageError, from_exception
-from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
+from ..loaders import Batch, Cases, LoaderOptions, Sampling, class_loader, open_loader
+from ..loaders.class_loader import ClassCases
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
 from ..stage import Stage
-from ..training import launch
+from ..training import class_loss, launch
 from ..training.budget import StepBudget
 from ..training.checkpoints import Checkpoints
 from ..training.clock import StepClock
@@ -97,10 +98,20 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
 
     # Data.
     cases = stage.cases(TrainCase)
+    classes = plan.dataset.classes
+    masked = [bool(n.masked) for n in plan.normalisation]
     train_cases, validation_cases = (
-        Cases([c.case_id for c in cases if c.part == part], _file_of(stage, cases))
+        _cases_of([c for c in cases if c.part == part], classes, _file_of(stage, cases), masked)
         for part in ("train", "validation")
     )
+    if classes and strategy.precision == "bf16" and device.type == "cpu":
+        strategy = strategy.replaced(precision="fp32", fallback=class_loss.NO_BF16_ON_CPU)
+    kind, fallbacks = strategy.loader, list(strategy.fallbacks)
+    if classes and kind != "torch":
+        # DALI was not used, whatever it would have run on.
+        fallbacks = [one for one in fallbacks if "DALI" not in one]
+        fallbacks.append(class_loader.FALLBACK.format(wanted=kind))
+        kind = "torch"
     sampling = Sampling.of(plan)
     if sampling.batch < me.ranks:
         raise StageError(
@@ -120,11 +131,13 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
             first_step=step,
             positions=which,
             classes=plan.network.output_classes,
-            masked=[bool(n.masked) for n in plan.normalisation],
+            masked=masked,
             device=device,
             workers=workers_of(device) if augment else 0,
             augment=augment,
         )
+        if isinstance(of, ClassCases):
+            return class_loader.batches(of, sampling, options)
         return open_loader(loader)(of, sampling, options)
 
     # Network and optimizer.
@@ -176,6 +189,9 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         level_weights=supervision_weights(plan.network),
         batch_dice=plan.batch_dice,
         share=len(positions) * me.ranks / sampling.batch,
+        class_weights=class_loader.balanced_weights(train_cases.classes, plan.network.output_classes)
+        if isinstance(train_cases, ClassCases)
+        else None,
     )
     take = TrainingStep(network, optimizer, scaler, strategy, loss, device, ranks=me.ranks)
     progress = stage.progress(budget.total or budget.guess(0, 1.0), "steps", speaks=me.rank == 0)
@@ -184,7 +200,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     network.train()
     busy = GpuBusy(device)
     # Closed with the loop: a loader may have processes.
-    source = batches(train_cases, strategy.loader, first_step, positions, augment=True)
+    source = batches(train_cases, kind, first_step, positions, augment=True)
     with busy, contextlib.closing(source):
         clock.start()
         while budget.total is None or step < budget.total:
@@ -212,11 +228,16 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                         got=str(mean_loss),
                         allowed="a finite number",
                     )
-                pseudo = None
+                pseudo = auc = accuracy = None
                 if me.rank == 0 and (step // point_every % PSEUDO_DICE_EVERY == 0 or step == budget.total):
-                    whole = range(sampling.batch)
-                    unseen = batches(validation_cases, "torch", step, whole, augment=False)
-                    pseudo = _pseudo_dice(network, unseen, strategy)
+                    if isinstance(validation_cases, ClassCases):
+                        auc, accuracy = class_loss.watched_scores(
+                            network, validation_cases, plan.patch, strategy, device
+                        )
+                    else:
+                        whole = range(sampling.batch)
+                        unseen = batches(validation_cases, "torch", step, whole, augment=False)
+                        pseudo = _pseudo_dice(network, unseen, strategy)
                 curve.append(
                     CurvePoint(
                         step=step,
@@ -224,10 +245,13 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
                         loss=mean_loss,
                         learning_rate=schedule.at(step - 1, budget.total),
                         pseudo_dice=pseudo,
+                        auc=auc,
+                        accuracy=accuracy,
                     )
                 )
-                dice = "" if pseudo is None else f", Dice {pseudo:.3f}"
-                progress.update(step, f"loss {mean_loss:.3f}{dice}")
+                score = "" if pseudo is None else f", Dice {pseudo:.3f}"
+                score += "" if auc is None else f", AUC {auc:.3f}"
+                progress.update(step, f"loss {mean_loss:.3f}{score}")
                 clock.start()
             else:
                 progress.update(step)
@@ -257,7 +281,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         fold=task.fold,
         strategy=task.strategy,
         precision=precision,
-        loader=strategy.loader,
+        loader=kind,
         batch=sampling.batch,
         steps=step,
         resumed_from_step=first_step,
@@ -271,9 +295,9 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         weights_sha256=weights_sha256,
         parameters=models.parameter_count(network),
         host=host.describe(
-            _PACKAGES[strategy.loader],
+            _PACKAGES[kind],
             gpus=me.ranks if device.type == "cuda" else 0,
-            fallbacks=strategy.fallbacks + ([f"No CUDA graph: {why}"] if (why := take.graph_failure) else []),
+            fallbacks=fallbacks + ([f"No CUDA graph: {why}"] if (why := take.graph_failure) else []),
         ),
     )
 
@@ -325,6 +349,19 @@ def _device(task: TrainTask, local_rank: int) -> torch.device:
             allowed=f"{task.gpus} GPUs",
         )
     return torch.device("cuda", local_rank)
+
+
+def _cases_of(
+    cases: list[TrainCase],
+    classes: list[str] | None,
+    file_of: Callable[[str, str], Path],
+    masked: list[bool],
+) -> Cases:
+    """Of a classification where the dataset has classes; plan has checked that each case has one of them."""
+    if classes is None:
+        return Cases([case.case_id for case in cases], file_of)
+    indices = {case.case_id: classes.index(str(case.class_name)) for case in cases}
+    return ClassCases(indices, file_of, masked)
 
 
 def _file_of(stage: Stage, cases: list[TrainCase]) -> Callable[[str, str], Path]:

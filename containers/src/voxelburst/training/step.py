@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 from ..contract import frozen
 from ..loaders import Batch
+from .class_loss import class_loss
 from .loss import segmentation_loss
 from .strategy import Strategy
 
@@ -28,11 +30,12 @@ Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @frozen
 class LossOptions:
-    """What the loss of a training is; see `segmentation_loss`."""
+    """What the loss of a training is; see `segmentation_loss`, or with class_weights `class_loss`."""
 
     level_weights: Sequence[float]
     batch_dice: bool
     share: float = 1.0
+    class_weights: Sequence[float] | None = None
 
 
 def autocast(strategy: Strategy, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -153,15 +156,26 @@ class TrainingStep:
         self._graph = graph
 
 
+def _loss_of(loss: LossOptions, device: torch.device) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    """The loss of logits and labels, or of logits and classes."""
+    if loss.class_weights is None:
+        return partial(
+            segmentation_loss, weights=loss.level_weights, batch_dice=loss.batch_dice, share=loss.share
+        )
+    # On the device before a graph is captured, which may copy nothing from the host.
+    weights_k = torch.tensor(loss.class_weights, device=device)
+    return partial(class_loss, weights_k=weights_k, share=loss.share)
+
+
 def _objective(
     network: nn.Module, strategy: Strategy, loss: LossOptions, device: torch.device, ranks: int
 ) -> Objective:
     """The loss of patches and their labels."""
     # Across ranks the network is compiled alone: DistributedDataParallel wraps it.
     forward: Any = network
-    loss_of = segmentation_loss
+    loss_of = _loss_of(loss, device)
     if strategy.compiled and ranks > 1:
-        forward, loss_of = (torch.compile(f, dynamic=False) for f in (network, segmentation_loss))
+        forward, loss_of = (torch.compile(f, dynamic=False) for f in (network, loss_of))
     if ranks > 1:
         forward = nn.parallel.DistributedDataParallel(
             forward, device_ids=[device.index] if device.type == "cuda" else None
@@ -172,7 +186,8 @@ def _objective(
     def objective(image_ncdhw: torch.Tensor, label_ndhw: torch.Tensor) -> torch.Tensor:
         with torch.autocast(kind, wanted, enabled=wanted is not None):
             logits = forward(image_ncdhw)
-        return loss_of(logits, label_ndhw, loss.level_weights, batch_dice=loss.batch_dice, share=loss.share)
+        loss: torch.Tensor = loss_of(logits, label_ndhw)
+        return loss
 
     if strategy.compiled and ranks == 1:
         return torch.compile(objective, dynamic=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 
@@ -33,6 +34,10 @@ class Strategy:
     compiled: bool
     graph: bool
     fallbacks: list[str]
+
+    def replaced(self, *, precision: str, fallback: str) -> Strategy:
+        """The same in another precision, for the reason that the fallback says."""
+        return dataclasses.replace(self, precision=precision, fallbacks=[*self.fallbacks, fallback])
 
     @property
     def autocast_type(self) -> torch.dtype | None:

@@ -21,6 +21,7 @@ export async function showCloudRun(
   const at = (key: string) => under(cloud.artefactsUri, key);
   const file = (name: Parameters<typeof keys.report>[1]) => (report ? at(keys.report(runId, name)) : null);
   const segmentations = report?.segmentations ?? [];
+  const classifications = report?.classifications ?? [];
   const status = report?.status === "refused" ? "refused" : statusOf(run);
   const result: RunResult = {
     runId,
@@ -29,6 +30,9 @@ export async function showCloudRun(
     report: file("report.json"),
     html: file("report.html"),
     csv: file("report.csv"),
+    predictions: classifications.length === 1 ? at(classifications[0]!.predictionsPrefix) : null,
+    auc: classifications.length === 1 ? classifications[0]!.auc : null,
+    accuracy: classifications.length === 1 ? classifications[0]!.accuracy : null,
     masks: segmentations.length === 1 ? at(segmentations[0]!.masksPrefix) : null,
     models: [],
     meanDice: segmentations.length === 1 ? segmentations[0]!.meanDice : null,
