@@ -46,6 +46,7 @@ export function tooLarge({ trainings }: Pick<Work, "trainings">, machine: Machin
   return {
     code: "RunTooLarge",
     message: `${trainings.length} trainings with ${engines} engines can make ${events} events on ladders of ${rungs} rungs; ${allowed} are allowed of the ${MOST_EVENTS} that Step Functions keeps of an execution.`,
-    remedy: "Ask for fewer folds, strategies or engines in one run, or split them over several recipes.",
+    remedy:
+      "Ask for fewer folds, strategies or engines in one run; the rest can follow as another run, with another recipe.",
   };
 }
