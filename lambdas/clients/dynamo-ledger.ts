@@ -11,7 +11,8 @@ import {
   TransactWriteCommand,
   type TransactWriteCommandInput,
 } from "@aws-sdk/lib-dynamodb";
-import type { Hold, LedgerStore, Limit, Spent } from "../ledger/ports.ts";
+import { taskCosts } from "../ledger/costs.ts";
+import type { Hold, LedgerStore, Limit, Spent, TaskCost } from "../ledger/ports.ts";
 import { accountChanges, mergedSpent } from "../ledger/settlement.ts";
 
 type Writes = NonNullable<TransactWriteCommandInput["TransactItems"]>;
@@ -99,6 +100,15 @@ export class DynamoLedgerStore implements LedgerStore {
     return (await this.query(`spent#${runId}`)).map((item) => item.spent as Spent);
   }
 
+  /** Two queries: other runs' holds are not read. */
+  async costs(runId: string): Promise<TaskCost[]> {
+    const [spent, held] = await Promise.all([this.spent(runId), this.query("held", `${runId}/`)]);
+    return taskCosts(
+      spent,
+      held.map((item) => item.hold as Hold),
+    );
+  }
+
   async committedCents(account: string): Promise<number> {
     return ((await this.get(accountKey(account)))?.committedCents as number | undefined) ?? 0;
   }
@@ -128,14 +138,15 @@ export class DynamoLedgerStore implements LedgerStore {
     return (await this.client.send(new GetCommand({ ...this.at(), Key, ConsistentRead: true }))).Item;
   }
 
-  private async query(pk: string) {
+  /** @param start - of the sort key */
+  private async query(pk: string, start?: string) {
     const items = [];
     const pages = paginateQuery(
       { client: this.client },
       {
         ...this.at(),
-        KeyConditionExpression: "pk = :pk",
-        ExpressionAttributeValues: { ":pk": pk },
+        KeyConditionExpression: start === undefined ? "pk = :pk" : "pk = :pk AND begins_with(sk, :start)",
+        ExpressionAttributeValues: { ":pk": pk, ...(start === undefined ? {} : { ":start": start }) },
         ConsistentRead: true,
       },
     );

@@ -133,10 +133,9 @@ export async function settleHold(hold: Hold, ports: Omit<LedgerPorts, "store">):
   const cost = centsByMonth(use.times, hold.job, hold.usdPerHour, nowMs);
   const total = { usd: sumOf(cost) / 100 };
   if (use.isAlive) return { settled: false, ...total };
-  const { name, runId, taskId, stage, rung, usdPerHour } = hold;
+  const { name, runId, taskId, stage, rung, job, usdPerHour, reservedAtMs } = hold;
   await ports.ledger.settle(hold, {
-    ...{ name, runId, taskId, stage, rung, usdPerHour },
-    instanceType: hold.job.instanceType,
+    ...{ name, runId, taskId, stage, rung, job, usdPerHour, reservedAtMs },
     centsByMonth: cost,
     settledAtMs: nowMs,
   });

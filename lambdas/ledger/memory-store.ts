@@ -1,5 +1,6 @@
 // The ledger in a process: for one machine, where nothing costs, and for tests.
-import type { Hold, LedgerPorts, LedgerStore, Limit, Spent } from "./ports.ts";
+import { taskCosts } from "./costs.ts";
+import type { Hold, LedgerPorts, LedgerStore, Limit, Spent, TaskCost } from "./ports.ts";
 import { accountChanges, mergedSpent } from "./settlement.ts";
 
 export class MemoryLedgerStore implements LedgerStore {
@@ -37,6 +38,11 @@ export class MemoryLedgerStore implements LedgerStore {
 
   async spent(runId: string): Promise<Spent[]> {
     return [...this.settled.values()].filter((one) => one.runId === runId);
+  }
+
+  async costs(runId: string): Promise<TaskCost[]> {
+    const held = (await this.allHeld()).filter((one) => one.runId === runId);
+    return taskCosts(await this.spent(runId), held);
   }
 
   async committedCents(account: string): Promise<number> {

@@ -27,10 +27,31 @@ export interface Spent {
   taskId: string;
   stage: LedgerStage;
   rung: string;
-  instanceType: string;
+  job: BoundedJob;
   usdPerHour: number;
+  /** Of the last try. */
+  reservedAtMs: number;
   centsByMonth: Record<string, number>;
   settledAtMs: number;
+}
+
+/** What a task on a rung, with all of its tries there, has cost and may still cost. */
+export interface TaskCost {
+  stage: LedgerStage;
+  taskId: string;
+  rung: string;
+  service: BoundedJob["service"];
+  /** EC2's name of it; of several that the service may choose from, the dearest. */
+  instanceType: string;
+  /** Of one instance, as it was held and settled. */
+  usdPerHour: number;
+  /** The most that the job had at once. */
+  instances: number;
+  childrenPerInstance: number;
+  reservedAtMs: number;
+  spentUsd: number;
+  /** The most that it may still cost; 0 when it is settled. */
+  heldUsd: number;
 }
 
 /** A run or a month: what is held for it and what was spent may not pass the cap together. */
@@ -50,6 +71,8 @@ export interface LedgerStore {
   /** All or nothing: what was spent takes the hold's place. False when another did it first. */
   settle(hold: Hold, spent: Spent): Promise<boolean>;
   spent(runId: string): Promise<Spent[]>;
+  /** What a run has cost and may still cost, in the order of costs.ts. */
+  costs(runId: string): Promise<TaskCost[]>;
   committedCents(account: string): Promise<number>;
 }
 

@@ -7,7 +7,7 @@ import { datasetKeyOf, type Failures, failuresOf, withoutPaths } from "./failure
 import { jobsOf, type RunFacts } from "./gather.ts";
 import { coveredSeconds, hull, intervalOf, originMs } from "./merge.ts";
 import type { ReportPorts } from "./ports.ts";
-import { pricingOf } from "./pricing.ts";
+import type { Pricing } from "./pricing.ts";
 import { rowsOf, scoreOf } from "./rows.ts";
 import { stagesOf } from "./stages.ts";
 
@@ -15,11 +15,10 @@ type Warning = Report["warnings"][number];
 type Segmentation = Report["segmentations"][number];
 
 /** @returns the report of a run: what was measured, and what went wrong */
-export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts): Report {
+export function assemble(input: ReportInput, facts: RunFacts, pricing: Pricing, ports: ReportPorts): Report {
   const { request, plan: output } = input;
   const { plan, jobs } = facts;
   const failures = failuresOf(input, facts);
-  const pricing = pricingOf(input, facts, ports);
   const scored = segmentationsOf(request.runId, facts);
   const classifications = classificationsOf(request.runId, facts);
   const diceOf = (name: string) =>
@@ -84,7 +83,7 @@ export function assemble(input: ReportInput, facts: RunFacts, ports: ReportPorts
     ...(pricing.pricedAs && { pricedAs: pricing.pricedAs }),
     ...(plan && { estimate: plan.estimate }),
     overrides: plan?.overrides ?? [],
-    notes: [...(plan?.notes ?? []), ...pricing.notes, ...pauses(elapsed, intervals)],
+    notes: [...(plan?.notes ?? []), ...pricing.notes, ...pauses(elapsed, intervals, pricing.where)],
   };
 }
 
@@ -181,16 +180,17 @@ function warningsOf(facts: RunFacts, failures: Failures, scored: readonly Scored
 const jobName = ({ taskId, stage, index }: ErrorDocument): string =>
   `${taskId ?? stage ?? "a job"}${index === undefined ? "" : ` (child ${index})`}`;
 
-/** A queue or an interrupted run stretches the elapsed time; dollars and rates do not count it. */
+/** A queue or an interrupted run stretches the elapsed time; rates do not count it, nor do dollars on one machine. */
 function pauses(
   elapsed: { start: number; end: number } | undefined,
   intervals: { start: number; end: number }[],
+  where: Pricing["where"],
 ): string[] {
   if (!elapsed) return [];
   const idleMinutes = (elapsed.end - elapsed.start - coveredSeconds(intervals)) / 60;
   return idleMinutes >= 1 && idleMinutes * 60 > 0.2 * (elapsed.end - elapsed.start)
     ? [
-        `For ${idleMinutes.toFixed(1)} of its minutes no stage was running: the run waited for machines, prepared the next stage, or was stopped and resumed. Rates and dollars leave that time out.`,
+        `For ${idleMinutes.toFixed(1)} of its minutes no stage was running: the run waited for machines, prepared the next stage, or was stopped and resumed. ${where === "local" ? "Rates and dollars" : "Rates"} leave that time out.`,
       ]
     : [];
 }

@@ -8,6 +8,7 @@ import {
   report as reportSchema,
   under,
 } from "../../lib/contracts/index.ts";
+import { amountsOf } from "./amounts.ts";
 import { assemble, headlineOf } from "./assemble.ts";
 import { renderCsv } from "./csv.ts";
 import { gather } from "./gather.ts";
@@ -16,8 +17,9 @@ import { renderHtml } from "./html/page.ts";
 import { compareNights, isNightly, nightOf, nightsBefore, regressionSentences, withComparison } from "./nightly.ts";
 import { picturesOf } from "./pictures.ts";
 import type { ReportPorts } from "./ports.ts";
+import { pricingOf } from "./pricing.ts";
 
-export type { ReportPorts, ReportPrices } from "./ports.ts";
+export type { ReportPorts } from "./ports.ts";
 
 /**
  * Reads the results, errors, plan, case records, quarantine, scores and previews of a run and writes its report.
@@ -28,7 +30,8 @@ export type { ReportPorts, ReportPrices } from "./ports.ts";
 export async function report(input: ReportInput, ports: ReportPorts): Promise<ReportOutput> {
   const { runId, artefactsUri } = input.request;
   const facts = await gather(input, ports.store);
-  const assembled = await withNight(input, assemble(input, facts, ports), ports);
+  const pricing = pricingOf(input, facts, await amountsOf(input, facts, ports), ports);
+  const assembled = await withNight(input, assemble(input, facts, pricing, ports), ports);
   const document = parseOrThrow(reportSchema, assembled, "report.json", "ReportInvalid");
   const pictures = await picturesOf(document, ports.store, artefactsUri);
 

@@ -6,7 +6,7 @@ import middy from "@middy/core";
 import { NIGHTLY_METRICS } from "../../lib/contracts/night.ts";
 import { type ReportInput, reportInput } from "../../lib/contracts/stage-io.ts";
 import { parseOrThrow } from "../../lib/contracts/validate.ts";
-import { batchPrices } from "../clients/batch-prices.ts";
+import { ledgerFromEnvironment } from "../clients/ledger-ports.ts";
 import { logErrors } from "../clients/log-errors.ts";
 import { machineFromEnvironment } from "../clients/machine.ts";
 import { emitNight } from "../clients/nightly-metrics.ts";
@@ -17,7 +17,7 @@ const logger = new Logger();
 const metrics = new Metrics({ namespace: NIGHTLY_METRICS.namespace, serviceName: NIGHTLY_METRICS.service });
 const store = new S3ObjectStore();
 const machine = machineFromEnvironment();
-const prices = batchPrices(machine);
+const { ledger } = ledgerFromEnvironment();
 
 export const handler = middy<ReportInput>()
   .use(injectLambdaContext(logger))
@@ -29,7 +29,11 @@ export const handler = middy<ReportInput>()
       store,
       clock: { now: () => new Date() },
       machine,
-      prices,
+      costs: (runId) =>
+        ledger.costs(runId).catch((error: Error) => {
+          logger.warn("the ledger could not be read", { error });
+          throw error;
+        }),
       onNight: (comparison) => emitNight(metrics, input.request.dataset, comparison),
     });
   });

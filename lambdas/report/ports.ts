@@ -1,30 +1,17 @@
 // What the report needs from the outside: the handler gives it AWS, lib/local gives it this machine.
-import type {
-  Clock,
-  Estimate,
-  Host,
-  Machine,
-  NightlyComparison,
-  ObjectStore,
-  StageName,
-} from "../../lib/contracts/index.ts";
-
-/** What an hour costs. */
-export interface ReportPrices {
-  /**
-   * USD an hour for the share of an instance that one job (an array child, a training job) holds.
-   * undefined when the price is not known: the job then counts at the plan's named price, and the report says so.
-   */
-  usdPerHour(job: { stage: StageName; host: Host }): number | undefined;
-}
+import type { Clock, Estimate, Machine, NightlyComparison, ObjectStore } from "../../lib/contracts/index.ts";
+import type { TaskCost } from "../ledger/ports.ts";
 
 export interface ReportPorts {
   store: ObjectStore;
   clock: Clock;
   /** Where the stages ran. @default - local for a file:// store, otherwise aws; its GPUs are then not known */
   machine?: Pick<Machine, "where" | "gpus">;
-  /** Actual prices; not asked on one machine, where a run costs nothing. @default - the plan's named price */
-  prices?: ReportPrices;
+  /**
+   * What a run has cost and may still cost, from the ledger. Not asked on one machine, where a run costs nothing; where
+   * it throws, jobs count at their share of the plan's instance, and the report says so. @default - as if it threw
+   */
+  costs?(runId: string): Promise<TaskCost[]>;
   /** Told how a nightly benchmark compares with the nights before. @default - nobody is told */
   onNight?(comparison: NightlyComparison): void;
 }

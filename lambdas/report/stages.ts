@@ -34,14 +34,16 @@ function hostOf(jobs: readonly Job[]): Host | undefined {
   };
 }
 
-/** Stages that left a result or were skipped whole; the others are absent. */
+/** Stages that left a result, were skipped whole or cost something; the others are absent. */
 export function stagesOf(facts: RunFacts, pricing: Pricing, preprocessSkipped: boolean): StageReport[] {
   return JOB_STAGES.flatMap((stage): StageReport[] => {
     const jobs: Job[] = jobsOf(facts.jobs, stage);
     if (jobs.length === 0) {
+      const usd = pricing.usd(stage, jobs);
+      const nothing = { seconds: 0, cpuOrGpuSeconds: 0, peakMemoryMiB: 0, done: 0, usd, equivalentUsd: 0 };
+      if (usd > 0) return [{ stage, ...nothing, skipped: 0 }];
       if (stage !== "preprocess" || !preprocessSkipped) return [];
       const cases = new Set((facts.plan?.folds ?? []).flatMap((fold) => [...fold.train, ...fold.validation]));
-      const nothing = { seconds: 0, cpuOrGpuSeconds: 0, peakMemoryMiB: 0, done: 0, usd: 0, equivalentUsd: 0 };
       return [{ stage, ...nothing, skipped: cases.size }];
     }
     const { seconds, cpuOrGpuSeconds, peakMemoryMiB } = mergeJobs(jobs);
@@ -53,7 +55,7 @@ export function stagesOf(facts: RunFacts, pricing: Pricing, preprocessSkipped: b
         cpuOrGpuSeconds,
         peakMemoryMiB,
         ...counts(stage, jobs),
-        usd: pricing.usd(jobs),
+        usd: pricing.usd(stage, jobs),
         equivalentUsd: pricing.equivalentUsd(jobs),
         ...(host && { host }),
       },

@@ -68,10 +68,19 @@ export class Ledger extends Construct {
     this.allow(grantee, [...HOLD, "dynamodb:DeleteItem", "dynamodb:Query"]);
   }
 
+  /** What a run was settled at and still holds: no account, and no change. */
+  allowRead(grantee: iam.IGrantable): void {
+    this.allow(grantee, ["dynamodb:Query"], {
+      "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["spent#*", "held"] },
+    });
+  }
+
   /** A transaction is allowed by its parts; the table's own key is decrypted in its caller's name. */
-  private allow(grantee: iam.IGrantable, actions: string[]): void {
+  private allow(grantee: iam.IGrantable, actions: string[], conditions: iam.Conditions = {}): void {
     const { grantPrincipal } = grantee;
-    grantPrincipal.addToPrincipalPolicy(new iam.PolicyStatement({ actions, resources: [this.table.tableArn] }));
+    grantPrincipal.addToPrincipalPolicy(
+      new iam.PolicyStatement({ actions, resources: [this.table.tableArn], conditions }),
+    );
     grantPrincipal.addToPrincipalPolicy(
       new iam.PolicyStatement({ actions: ["kms:Decrypt"], resources: [this.props.encryptionKey.keyArn] }),
     );

@@ -63,6 +63,10 @@ export function priceOf(instanceType: string, field = "capacity.pricedAs"): Inst
  */
 export const SAGEMAKER_MOST_PER_EC2 = 1.41;
 
+/** SageMaker's own price of a type, which the table need not have. */
+export const sageMakerUsdPerHour = (instanceType: string): number | undefined =>
+  PRICE_TABLE.sageMakerTraining[instanceType];
+
 /**
  * The most that an hour of one instance costs on demand: Spot never costs more.
  *
@@ -74,7 +78,7 @@ export function mostUsdPerHour(
   instanceType: string,
   overrides: Readonly<Record<string, number>> = {},
 ): number {
-  const listed = service === "sagemaker" ? PRICE_TABLE.sageMakerTraining[instanceType] : undefined;
+  const listed = service === "sagemaker" ? sageMakerUsdPerHour(instanceType) : undefined;
   if (listed !== undefined) return listed;
   const ec2 = overrides[instanceType] ?? PRICE_TABLE.ec2[instanceType];
   if (ec2 === undefined)

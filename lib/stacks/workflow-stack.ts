@@ -97,8 +97,8 @@ export class WorkflowStack extends Stack {
       targets: deployment.notifications,
     });
     const plan = new Plan(this, "Plan", { buckets, machineJson });
-    const report = new Report(this, "Report", { buckets, machineJson });
     const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
+    const report = new Report(this, "Report", { buckets, machineJson, ledger });
     const ingest = new Ingest(this, "Ingest", {
       ...batch,
       fleets: props.cpus,

@@ -4,6 +4,7 @@ import * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import * as tasks from "aws-cdk-lib/aws-stepfunctions-tasks";
 import { Construct } from "constructs";
 import { BundledFunction } from "../cloud/bundled-function.ts";
+import type { Ledger } from "../cloud/ledger.ts";
 import { keys } from "../contracts/keys.ts";
 import { jsonata, variables } from "../workflow/jsonata.ts";
 import { FUNCTION_SECONDS, functionStateSeconds } from "./limits.ts";
@@ -13,8 +14,10 @@ import type { Buckets } from "./stage-context.ts";
 
 export interface ReportProps {
   readonly buckets: Buckets;
-  /** What GPU stages run on, as JSON of contracts/ports.ts' Machine: prices follow from it. */
+  /** What GPU stages run on, as JSON of contracts/ports.ts' Machine. */
   readonly machineJson: string;
+  /** What the run cost. */
+  readonly ledger: Ledger;
 }
 
 export class Report extends Construct {
@@ -27,8 +30,9 @@ export class Report extends Construct {
       description: "voxelburst report: results and failures to report.json, report.html, report.csv",
       timeoutSeconds: FUNCTION_SECONDS.report,
       memoryMiB: 3_008, // holds every case's scores and draws the plots
-      environment: { VOXELBURST_MACHINE: props.machineJson },
+      environment: { VOXELBURST_MACHINE: props.machineJson, VOXELBURST_LEDGER: props.ledger.settings },
     });
+    props.ledger.allowRead(this.function);
     // nightly/: what a night of the benchmark measured, for the nights after it.
     const write = ["runs/*/report/*", `${keys.nights("*")}*`];
     allowObjects(this.function, props.buckets.artefacts, { read: ["*"], write, multipart: false });

@@ -147,21 +147,29 @@ describe("a run on AWS", () => {
   test("costs what the ledger says is spent, and may yet cost what it holds", async () => {
     recordRun(aws, "RUNNING");
     const hold = { runId: RUN, taskId: "preprocess", stage: "preprocess", rung: "spot", cents: 250 };
-    const spent = { runId: RUN, taskId: "ingest", stage: "ingest", rung: "cpu", instanceType: "m6id.4xlarge" };
+    const spent = { runId: RUN, taskId: "ingest", stage: "ingest", rung: "cpu" };
     aws.answers.Query = (input: Record<string, never>) => {
       const wanted = JSON.stringify(input);
       const items = wanted.includes("spent#")
-        ? [{ spent: dynamo({ ...spent, centsByMonth: { "2026-11": 120, "2026-12": 3 } }) }]
-        : [
-            { hold: dynamo({ ...hold, job: { instanceType: "p5.4xlarge" } }) },
-            { hold: dynamo({ ...hold, runId: "other-ba9876543210-1", job: { instanceType: "p5.4xlarge" } }) },
-          ];
+        ? [
+            {
+              spent: dynamo({
+                ...spent,
+                job: { instanceType: "m6id.4xlarge" },
+                centsByMonth: { "2026-11": 120, "2026-12": 3 },
+              }),
+            },
+          ]
+        : [{ hold: dynamo({ ...hold, job: { instanceType: "p5.4xlarge" } }) }];
       return { Items: items, Count: items.length, ScannedCount: items.length };
     };
     aws.answers.GetItem = { Item: { committedCents: { N: "98765" } } };
     const { json } = await voxelburst("cost", RUN, "--json");
     expect(json).toMatchObject({ runId: RUN, spentUsd: 1.23, heldUsd: 2.5, committedUsd: 987.65 });
     expect(json.stages.map(({ taskId }: { taskId: string }) => taskId)).toEqual(["ingest", "preprocess"]);
+    // What other runs hold is not even asked for.
+    const asked = aws.inputsOf("Query").map((input) => JSON.stringify(input));
+    expect(asked.find((input) => input.includes('"held"'))).toContain(`{":pk":{"S":"held"},":start":{"S":"${RUN}/"}}`);
   });
 
   test.each([

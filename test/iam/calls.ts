@@ -71,11 +71,19 @@ function s3({ method, url, headers }: Seen, status: number | undefined): Call[] 
 }
 
 /** A transaction needs what its parts need. */
-function dynamo(action: string, body: { TableName?: string; TransactItems?: object[] }): Call[] {
+function dynamo(
+  action: string,
+  body: { TableName?: string; TransactItems?: object[]; ExpressionAttributeValues?: Record<string, { S: string }> },
+): Call[] {
   const on = (name: string, table: string): Call => ({
     action: `dynamodb:${name}`,
     resource: arnOf("dynamodb", `table/${table}`),
   });
+  if (action === "Query") {
+    const leading = body.ExpressionAttributeValues?.[":pk"]?.S;
+    if (leading === undefined) throw new Error("nobody knows which leading key that query has");
+    return [{ ...on(action, body.TableName!), context: { "dynamodb:LeadingKeys": leading } }];
+  }
   if (action !== "TransactWriteItems") return [on(action, body.TableName!)];
   return (body.TransactItems ?? []).map((item) => {
     const [[kind, { TableName }]] = Object.entries(item) as [[string, { TableName: string }]];

@@ -22,6 +22,11 @@ const STRANGE: readonly Call[] = [
   job("iam:PassRole", "arn:aws:iam::123456789012:role/Admin"),
   job("kms:Decrypt", arnOf("kms", "key/somebody-elses")),
 ];
+const queryLedger = (leading: string): Call => ({
+  action: "dynamodb:Query",
+  resource: arnOf("dynamodb", "table/ledger"),
+  context: { "dynamodb:LeadingKeys": leading },
+});
 const write = (key: string) => object("PutObject", `artefacts/${key}`);
 const read = (key: string) => object("GetObject", `artefacts/${key}`);
 const stopTraining = job("sagemaker:StopTrainingJob", arnOf("sagemaker", "training-job/train-of-another-run"));
@@ -52,7 +57,14 @@ const OTHERS: Record<string, readonly Call[]> = {
   CompileJobRole: [write("train/h/x"), write("infer/h/x"), object("GetObject", "quarantine/r/x.json"), stopJob],
   InferJobRole: [write("compile/h/x"), write("runs/r/plan.json"), read("train/h/x"), stopJob],
   PlanFunctionRole: [write("train/h/x"), object("GetObject", "data/datasets/d/x"), stopJob],
-  ReportFunctionRole: [write("runs/r/plan.json"), write("train/h/x"), stopJob],
+  ReportFunctionRole: [
+    write("runs/r/plan.json"),
+    write("train/h/x"),
+    stopJob,
+    queryLedger("account"),
+    job("dynamodb:PutItem", arnOf("dynamodb", "table/ledger")),
+    job("dynamodb:DeleteItem", arnOf("dynamodb", "table/ledger")),
+  ],
   TriggerFunctionRole: [
     write("train/h/x"),
     read("train/h/x"),

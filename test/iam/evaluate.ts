@@ -32,7 +32,8 @@ function holds(condition: Statement["Condition"], context: Record<string, string
       const value = context[key];
       if (value === undefined) return false;
       if (operator === "StringEquals") return listOf(allowed).includes(value);
-      if (operator === "StringLike" || operator === "ArnLike")
+      // Of a call with one value, "for all" is that one.
+      if (operator === "StringLike" || operator === "ArnLike" || operator === "ForAllValues:StringLike")
         return listOf(allowed).some((one) => matches(one, value));
       throw new Error(`the evaluator does not know ${operator}`);
     }),

@@ -104,7 +104,7 @@ function tableNotes(report: Report): string[] {
     "Speed-up is against the first measured row of the same kind. Latency is of one training step or of one call on a batch of windows; of several array children the slowest one’s.",
     where === "local"
       ? `Dollars are an equivalent: this run cost nothing. ${pricedAs ? `They price its minutes as one ${pricedAs.instanceType} at ${usd(pricedAs.usdPerHour)} an hour (${pricedAs.source}, ${pricedAs.date}).` : "No price is known, because plan did not finish."}`
-      : "Dollars are those of the instances’ shares that produced the rate; the notes of the plan say which have no price of their own.",
+      : "Dollars are those of the instances’ shares that produced the rate, at the price of the rung that the task ran on; the notes of the plan say where that is not known.",
     `“${NOT_MEASURED}” means just that: no value here is copied or estimated.`,
   ];
 }

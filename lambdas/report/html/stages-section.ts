@@ -11,7 +11,7 @@ interface StageLine {
   stage: StageName;
   actual?: Report["stages"][number];
   estimated?: NonNullable<Report["estimate"]>["stages"][number];
-  /** It ran; a stage that was skipped whole has counts and no time. */
+  /** It left a time; a stage that was skipped whole has counts alone, one whose jobs all failed dollars alone. */
   ran: boolean;
 }
 
@@ -89,7 +89,7 @@ const ratio = ({ actual, estimated, ran }: StageLine): Content =>
 function stagesTable(report: Report, lines: readonly StageLine[]): Html {
   const whenRan = (line: StageLine, of: (actual: NonNullable<StageLine["actual"]>) => string): Content => {
     if (line.ran) return of(line.actual!);
-    return line.actual ? "skipped" : NOT_MEASURED;
+    return line.actual && line.actual.skipped > 0 ? "skipped" : NOT_MEASURED;
   };
   const local = report.where !== "aws";
   const priced = report.pricedAs !== undefined || !local;
@@ -156,7 +156,7 @@ export function stagesSection(report: Report): Html {
   }));
   const dollars = lines.map(({ stage, actual, estimated, ran }) => ({
     stage,
-    actual: ran && priced ? (local ? actual!.equivalentUsd : actual!.usd) : null,
+    actual: priced && actual && (ran || actual.usd > 0) ? (local ? actual.equivalentUsd : actual.usd) : null,
     estimated: (local ? estimated?.equivalentUsd : estimated?.usd) ?? null,
   }));
   return html`<figure>

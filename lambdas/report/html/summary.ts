@@ -48,7 +48,7 @@ function figures(report: Report): Figure[] {
         ? priced
           ? `equivalent, ${report.pricedAs?.instanceType}; paid $0`
           : "paid $0"
-        : "shares of instances",
+        : "instances, see the notes",
     },
     {
       label: "Minutes",

@@ -64,13 +64,10 @@ const limitsOf = ({ runId }: Hold, runCents: number, monthCents: number) => [
   { account: runAccount(runId), capCents: runCents },
   { account: monthAccount("2026-11"), capCents: monthCents },
 ];
-const spentOf = ({ name, runId, taskId, stage, rung }: Hold, centsByMonth: Record<string, number>): Spent => ({
-  ...{ name, runId, taskId, stage, rung },
-  instanceType: "p5.4xlarge",
-  usdPerHour: 10,
-  centsByMonth,
-  settledAtMs: 1,
-});
+const spentOf = (hold: Hold, centsByMonth: Record<string, number>): Spent => {
+  const { name, runId, taskId, stage, rung, job, usdPerHour, reservedAtMs } = hold;
+  return { name, runId, taskId, stage, rung, job, usdPerHour, reservedAtMs, centsByMonth, settledAtMs: 1 };
+};
 
 const step = fc.record({
   kind: fc.constantFrom("hold", "hold", "settle"),
@@ -93,6 +90,7 @@ async function play(store: LedgerStore, steps: readonly { kind: string; run: str
   const accounts = ["run-a", "run-b"].map(runAccount).concat(["2026-11", "2026-12"].map(monthAccount));
   for (const account of accounts) answers.push(await store.committedCents(account));
   const sorted = <T extends { name: string }>(list: T[]) => list.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  for (const run of ["run-a", "run-b", "run"]) answers.push(await store.costs(run));
   answers.push(sorted(await store.allHeld()), sorted(await store.spent("run-a")), sorted(await store.spent("run-b")));
   return answers;
 }

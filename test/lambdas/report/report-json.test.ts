@@ -254,27 +254,6 @@ describe("scores", () => {
   });
 });
 
-describe("dollars on AWS", () => {
-  const prices = { usdPerHour: () => 7 };
-
-  it("are each job's hours at the price of its share of an instance", async () => {
-    const run = new RunFixture({ where: "aws", gpu: true });
-    const { json } = await produce(run, { prices });
-    const ingest = json.stages.find(({ stage }) => stage === "ingest")!;
-    expect(json.where).toBe("aws");
-    expect(ingest.usd).toBeCloseTo((27 / 3600) * 7, 9);
-    const row = json.rows.find((entry) => entry.kind === "training")!;
-    expect(row.usdPer1000Volumes).toBeCloseTo((1000 / row.volumesPerSecond! / 3600) * 7, 9);
-    expect(json.notes.join(" ")).not.toContain("no price here");
-  });
-
-  it("are the plan's price, and the report says so, where no other is known", async () => {
-    const { json } = await produce(new RunFixture({ where: "aws", gpu: true }));
-    expect(json.usd).toBeCloseTo(json.equivalentUsd, 9);
-    expect(json.notes.join(" ")).toMatch(/Dollars of 8 of 8 jobs are at the plan's price of a whole p5\.4xlarge/);
-  });
-});
-
 describe("a resumed run", () => {
   it("does not pay for the night in between, and says that it paused", async () => {
     const run = new RunFixture();
