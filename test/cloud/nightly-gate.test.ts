@@ -104,6 +104,10 @@ beforeAll(async () => {
   vi.stubEnv("POWERTOOLS_DEV", "true");
   vi.stubEnv("POWERTOOLS_METRICS_DISABLED", "false");
   vi.stubEnv("VOXELBURST_MACHINE", '{"where":"aws","gpus":1,"cpus":16,"memoryGiB":256,"engines":["torch"]}');
+  // Nobody listens there: a night's measures do not depend on what the ledger says.
+  vi.stubEnv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9");
+  vi.stubEnv("AWS_MAX_ATTEMPTS", "1");
+  vi.stubEnv("VOXELBURST_LEDGER", '{"table":"ledger","caps":{"runUsd":1,"monthUsd":1}}');
   vi.spyOn(console, "log").mockImplementation((line: string) => void said.push(String(line)));
   ({ handler } = (await import("../../lambdas/report/handler.ts")) as never);
 }, 60_000);

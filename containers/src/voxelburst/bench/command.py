@@ -72,10 +72,12 @@ def main(arguments: list[str]) -> int:
             progress.update(done, name)
             _attempt(name, job, rows, failed)
             # Row by row: what is measured is kept, whatever happens to the next one.
-            print(json.dumps(document), flush=True)
+            if done + 1 < len(jobs):
+                print(json.dumps(document), flush=True)
             if options.out:
                 Path(options.out).write_text(json.dumps(document, indent=1) + "\n")
         progress.update(len(jobs))
+    print(json.dumps(document), flush=True)
     return 0
 
 
