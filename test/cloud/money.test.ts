@@ -61,7 +61,7 @@ describe("the ledger", () => {
     });
   });
 
-  it.each(["reserve", "settle", "guard", "start-run"])("tells %s the deployment's caps and prices", (verb) => {
+  it.each(["reserve", "settle", "guard", "start-run", "report"])("tells %s the deployment's caps and prices", (verb) => {
     const settings = JSON.parse(flat(environmentOf(verb).VOXELBURST_LEDGER));
     expect(settings).toMatchObject({
       table: expect.stringMatching(/^LedgerTable/),
