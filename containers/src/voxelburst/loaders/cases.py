@@ -44,15 +44,7 @@ class Cases:
             StageError: ArraysMissing, naming the case.
         """
         self.ids = sorted(ids)
-        paths = {(case_id, name): file_of(case_id, name) for case_id in self.ids for name in ARRAY_FILES}
-        for (case_id, name), path in paths.items():
-            if not path.exists():
-                raise StageError(
-                    "ArraysMissing",
-                    f"Case {case_id} has no {name}: its arrays are not where the training expects them.",
-                    "Run the preprocess stage again: resume the run.",
-                    case_id=case_id,
-                )
+        paths = self.paths_of(ARRAY_FILES, file_of)
         mode = self.mode_of(paths.values())
         self.images = [np.load(paths[i, "image.npy"], mmap_mode=mode) for i in self.ids]
         self.labels = [np.load(paths[i, "label.npy"], mmap_mode=mode) for i in self.ids]
@@ -61,6 +53,21 @@ class Cases:
             with np.load(paths[case_id, "foreground.npz"]) as found:
                 self.foreground.append({name: found[name] for name in found.files})
         self.shapes: list[Zyx] = [label.shape for label in self.labels]
+
+    def paths_of(
+        self, names: Sequence[str], file_of: Callable[[str, str], Path]
+    ) -> dict[tuple[str, str], Path]:
+        """Of the files of each case, by case and name. Raises StageError: ArraysMissing, naming the case."""
+        paths = {(case_id, name): file_of(case_id, name) for case_id in self.ids for name in names}
+        for (case_id, name), path in paths.items():
+            if not path.exists():
+                raise StageError(
+                    "ArraysMissing",
+                    f"Case {case_id} has no {name}: its arrays are not where the training expects them.",
+                    "Run the preprocess stage again: resume the run.",
+                    case_id=case_id,
+                )
+        return paths
 
     def mode_of(self, paths: Iterable[Path]) -> Literal["r"] | None:
         """How to load the arrays at the paths: into memory, or mapped where they are too large for it."""

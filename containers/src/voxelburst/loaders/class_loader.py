@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from ..errors import StageError
 from ..inference.whole import centred
 from .batch import Batch, LoaderOptions
 from .cases import Cases
-from .draws import Draw, Sampling
-from .torch_loader import augment, keys_of
+from .draws import Sampling
+from .torch_loader import augment, batches_of
 
 FALLBACK = (
     "Whole volumes are loaded and augmented by the torch loader alone: {wanted} has no loader of classes."
@@ -44,17 +43,9 @@ class ClassCases(Cases):
         """
         self.ids = sorted(classes)
         self.classes = [classes[case_id] for case_id in self.ids]
-        paths = [file_of(case_id, IMAGE_FILE) for case_id in self.ids]
-        for case_id, path in zip(self.ids, paths, strict=True):
-            if not path.exists():
-                raise StageError(
-                    "ArraysMissing",
-                    f"Case {case_id} has no {IMAGE_FILE}: its array is not where the training expects it.",
-                    "Run the preprocess stage again: resume the run.",
-                    case_id=case_id,
-                )
-        mode = self.mode_of(paths)
-        self.images = [np.load(path, mmap_mode=mode) for path in paths]
+        paths = self.paths_of((IMAGE_FILE,), file_of)
+        mode = self.mode_of(paths.values())
+        self.images = [np.load(path, mmap_mode=mode) for path in paths.values()]
         self.labels = [_outside(image, any(masked)) for image in self.images]
         self.foreground = [{} for _ in self.ids]
         self.shapes = [label.shape for label in self.labels]
@@ -69,19 +60,7 @@ def _outside(image_cdhw: NDArray[np.float32], masked: bool) -> NDArray[np.int8]:
 
 def batches(cases: ClassCases, sampling: Sampling, options: LoaderOptions) -> Generator[Batch, None, None]:
     """Batches from a step on, without end: the positions of this rank alone."""
-    loader = DataLoader(
-        _Volumes(cases, sampling, options),
-        batch_sampler=keys_of(options),
-        num_workers=options.workers,
-        pin_memory=options.device.type == "cuda",
-        prefetch_factor=4 if options.workers else None,
-        collate_fn=_collate,
-    )
-    for image_ncdhw, class_n in loader:
-        yield Batch(
-            image_ncdhw=image_ncdhw.to(options.device, non_blocking=True),
-            label_ndhw=class_n.to(options.device, non_blocking=True),
-        )
+    return batches_of(_Volumes(cases, sampling, options), options)
 
 
 def validation_volumes(
@@ -96,28 +75,21 @@ class _Volumes(Dataset):
     def __init__(self, cases: ClassCases, sampling: Sampling, options: LoaderOptions) -> None:
         self._cases, self._sampling, self._options = cases, sampling, options
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        draw = _centred(self._sampling.draw(*key, self._cases.shapes, self._cases.foreground), self)
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        draw = self._sampling.draw(*key, self._cases.shapes, self._cases.foreground)
+        # A class is of the whole volume.
+        draw = dataclasses.replace(draw, start=self._middle(draw.case))
         region = self._cases.region(draw, self._sampling.patch)
         image_cdhw, _ = augment(region, draw, self._sampling, classes=1, masked=self._options.masked)
-        return image_cdhw, self._cases.classes[draw.case]
+        return image_cdhw, torch.tensor(self._cases.classes[draw.case])
 
-    def middle(self, case: int) -> tuple[int, int, int]:
+    def _middle(self, case: int) -> tuple[int, int, int]:
         """Where the patch starts that has the case in its middle, as inference has it."""
         d, h, w = (
             -((p - n) // 2) if p >= n else (n - p) // 2
             for n, p in zip(self._cases.shapes[case], self._sampling.patch, strict=True)
         )
         return d, h, w
-
-
-def _centred(draw: Draw, volumes: _Volumes) -> Draw:
-    """The draw with its patch in the middle of the case: a class is of the whole volume."""
-    return dataclasses.replace(draw, start=volumes.middle(draw.case))
-
-
-def _collate(samples: Sequence[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.stack([s[0] for s in samples]), torch.tensor([s[1] for s in samples])
 
 
 def balanced_weights(classes: Sequence[int], count: int) -> list[float]:

@@ -22,8 +22,13 @@ from .draws import ChannelDraw, Draw, Sampling
 
 def batches(cases: Cases, sampling: Sampling, options: LoaderOptions) -> Generator[Batch, None, None]:
     """Batches from a step on, without end: the positions of this rank alone."""
+    return batches_of(_Samples(cases, sampling, options), options)
+
+
+def batches_of(samples: Dataset, options: LoaderOptions) -> Generator[Batch, None, None]:
+    """samples: by (step, position), image_cdhw and a tensor that is stacked into the batch's label_ndhw."""
     loader = DataLoader(
-        _Samples(cases, sampling, options),
+        samples,
         batch_sampler=keys_of(options),
         num_workers=options.workers,
         pin_memory=options.device.type == "cuda",
