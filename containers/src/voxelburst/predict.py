@@ -24,10 +24,9 @@ from .errors import StageError
 from .inference.pipeline import Outcome, predict, warm_up
 from .inference.sliding_window import SlidingWindow
 from .inference.sources import read_channels
-from .inference.whole import WholeVolume
+from .inference.whole import WholeVolume, classified
 from .preprocessing import Preparation, Prepared, prepare
 from .progress import Progress
-from .stages.infer_classes import classified
 from .volumes import write_mask
 from .volumes.geometry import Affine
 

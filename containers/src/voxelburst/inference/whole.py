@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..contract import Zyx
+from ..contract import Classified, ModelFolder, Zyx
 from ..engines import Engine
 
 
@@ -51,3 +51,14 @@ class WholeVolume:
         passes = [self.engine(volume_ncdhw.flip(flip) if flip else volume_ncdhw) for flip in self._flips]
         probabilities_k = torch.cat([logits_nk.cpu().softmax(1) for logits_nk in passes]).mean(0)
         return Seen(probabilities_k, time.perf_counter() - began)
+
+
+def classified(model: ModelFolder, probabilities_k: torch.Tensor, reference: str | None) -> Classified:
+    """Probabilities by the model's names of its classes."""
+    assert model.classes
+    shares = [round(p, 6) for p in probabilities_k.double().tolist()]
+    return Classified(
+        probabilities=dict(zip(model.classes, shares, strict=True)),
+        predicted=model.classes[int(probabilities_k.argmax())],
+        reference=reference,
+    )

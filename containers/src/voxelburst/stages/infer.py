@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,9 @@ from .. import contract, engines, host, metrics, model_folder
 from ..contract import (
     CaseRecord,
     CaseScores,
-    Host,
     InferCase,
     InferResult,
     InferTask,
-    Latency,
     ModelFolder,
     Plan,
 )
@@ -34,6 +31,7 @@ from ..stage import Stage
 from ..storage import Store
 from ..volumes import read_canonical, read_label, write_mask
 from . import infer_classes
+from .infer_result import Measured, nothing_done, result_of
 
 # Masks are scored between groups of cases, while the clock of file to mask stands still. A killed child loses
 # at most this much work, beside the case that it was at.
@@ -41,19 +39,6 @@ _GROUP_SECONDS = 20.0
 _GROUP_CASES = 32
 # Scoring a case of noise in 512x512x400 voxels takes 2.5 GiB: large cases are scored one by one.
 _LARGE_VOXELS = 1 << 25
-
-
-@dataclass
-class _Measured:
-    """What the child measured. All zero when there was nothing to do."""
-
-    host: Host
-    precision: str
-    batch: int | None = None
-    windows: int = 0
-    model_seconds: float = 0.0
-    file_to_mask_seconds: float = 0.0
-    call_seconds: npt.NDArray[np.float64] | None = None
 
 
 def run(task: InferTask, stage: Stage) -> InferResult:
@@ -83,33 +68,12 @@ def run(task: InferTask, stage: Stage) -> InferResult:
         if todo:
             measured = _predict_and_score(task, stage.artefacts, plan, model, folder, todo, progress, skipped)
         else:
-            measured = _nothing_done(model, task.engine)
+            measured = nothing_done(model, task.engine)
     scores_key = stage.key("infer", "scores.jsonl")
     stage.artefacts.write_lines(
         scores_key, [stage.artefacts.read_json(f"{case.output_prefix}scores.json") for case in cases]
     )
-    calls = measured.call_seconds
-    p50, p95 = (1e3 * np.percentile(calls, (50, 95))).tolist() if calls is not None and len(calls) else (0, 0)
-    return stage.result(
-        InferResult,
-        fold=task.fold,
-        strategy=task.strategy,
-        engine=task.engine,
-        precision=measured.precision,
-        cases=len(cases),
-        done=len(todo),
-        skipped=skipped,
-        scores_key=scores_key,
-        batch=measured.batch,
-        windows=measured.windows,
-        windows_per_second=_rate(measured.windows, measured.model_seconds),
-        model_seconds=round(measured.model_seconds, 4),
-        file_to_mask_seconds=round(measured.file_to_mask_seconds, 4),
-        volumes_per_second=_rate(len(todo), measured.file_to_mask_seconds),
-        window_latency=Latency(p50_ms=round(p50, 3), p95_ms=round(p95, 3)),
-        gpu_busy_percent=_gpu_busy(measured),
-        host=measured.host,
-    )
+    return result_of(task, stage, measured, cases=len(cases), done=len(todo), scores_key=scores_key)
 
 
 def _predict_and_score(
@@ -121,7 +85,7 @@ def _predict_and_score(
     todo: list[InferCase],
     progress: Progress,
     skipped: int,
-) -> _Measured:
+) -> Measured:
     engine = engines.load(Site.of(folder, model), model, task.engine)
     done = float(skipped)
 
@@ -173,7 +137,7 @@ def _predict_and_score(
         records.clear()
     progress.update(progress.total)
     calls = window.timings.all_seconds()
-    return _Measured(
+    return Measured(
         host=engine.host(),
         precision=engine.precision,
         batch=engine.batch,
@@ -250,21 +214,3 @@ def _copy_mask(artefacts: Store, case: InferCase, masks_prefix: str) -> None:
     target = f"{masks_prefix}{case.case_id}.nii.gz"
     if not artefacts.exists(target):
         artefacts.write(target, artefacts.read(f"{case.output_prefix}mask.nii.gz"))
-
-
-def _nothing_done(model: ModelFolder, engine: str) -> _Measured:
-    """For a child without work: the engine is not loaded, and its precision is what the folder says."""
-    precision = next((e.precision for e in model.engines if e.engine == engine), "fp32")
-    gpus = 1 if engines.device().type == "cuda" else 0
-    return _Measured(host=host.describe(("torch",), gpus=gpus), precision=precision)
-
-
-def _rate(count: int, seconds: float) -> float:
-    return round(count / seconds, 4) if seconds > 0 else 0.0
-
-
-def _gpu_busy(measured: _Measured) -> float | None:
-    """The share of the time from file to mask in which the GPU ran the model, by its own clock."""
-    if measured.host.backend != "cuda" or measured.file_to_mask_seconds == 0:
-        return None
-    return round(min(100.0, 100 * measured.model_seconds / measured.file_to_mask_seconds), 2)

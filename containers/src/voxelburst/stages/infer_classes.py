@@ -10,26 +10,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import contract, engines, host, model_folder
+from .. import contract, engines, model_folder
 from ..contract import (
     CaseRecord,
     CaseScores,
-    Classified,
     InferCase,
     InferResult,
     InferTask,
-    Latency,
     ModelFolder,
     Plan,
 )
 from ..engines import Site
-from ..inference.whole import WholeVolume
+from ..inference.whole import WholeVolume, classified
 from ..overlap import in_order
 from ..preprocessing import Preparation, prepare
 from ..progress import Progress
 from ..stage import Stage
 from ..storage import Store
 from ..volumes import read_canonical
+from .infer_result import Measured, nothing_done, result_of
 
 # Files decoded while the model runs; a case of 512x512x400 voxels takes gibibytes, and is alone.
 _AHEAD = 2
@@ -48,16 +47,14 @@ def run(task: InferTask, stage: Stage, plan: Plan) -> InferResult:
     skipped = len(cases) - len(todo)
     if skipped:
         progress.update(skipped, skipped=True)
-    seconds, calls = 0.0, np.zeros(0)
     with tempfile.TemporaryDirectory(prefix="voxelburst-infer-") as temporary:
         folder = model_folder.fetch(stage.artefacts, task.engine_prefix, Path(temporary))
         model = model_folder.read(folder)
-        precision = next((e.precision for e in model.engines if e.engine == task.engine), "fp32")
-        where = host.describe(("torch",), gpus=1 if engines.device().type == "cuda" else 0)
         if todo:
             engine = engines.load(Site.of(folder, model), model, task.engine)
-            precision, where = engine.precision, engine.host()
-            seconds, calls = _classify(stage.artefacts, plan, model, engine, todo, progress, skipped)
+            measured = _classify(stage.artefacts, plan, model, engine, todo, progress, skipped)
+        else:
+            measured = nothing_done(model, task.engine)
     written = [stage.artefacts.read_json(f"{case.output_prefix}scores.json") for case in cases]
     scores_key = stage.key("infer", "scores.jsonl")
     stage.artefacts.write_lines(scores_key, written)
@@ -65,29 +62,7 @@ def run(task: InferTask, stage: Stage, plan: Plan) -> InferResult:
         f"{task.masks_prefix}predictions.{stage.index or 0}.jsonl",
         [{"caseId": one["caseId"], "part": one["part"], **one["classification"]} for one in written],
     )
-    model_seconds = float(calls.sum())
-    p50, p95 = (1e3 * np.percentile(calls, (50, 95))).tolist() if len(calls) else (0.0, 0.0)
-    busy = 100 * model_seconds / seconds if where.backend == "cuda" and seconds else None
-    return stage.result(
-        InferResult,
-        fold=task.fold,
-        strategy=task.strategy,
-        engine=task.engine,
-        precision=precision,
-        cases=len(cases),
-        done=len(todo),
-        skipped=skipped,
-        scores_key=scores_key,
-        batch=1 if todo else None,
-        windows=len(todo),
-        windows_per_second=_rate(len(todo), model_seconds),
-        model_seconds=round(model_seconds, 4),
-        file_to_mask_seconds=round(seconds, 4),
-        volumes_per_second=_rate(len(todo), seconds),
-        window_latency=Latency(p50_ms=round(p50, 3), p95_ms=round(p95, 3)),
-        gpu_busy_percent=None if busy is None else round(min(100.0, busy), 2),
-        host=where,
-    )
+    return result_of(task, stage, measured, cases=len(cases), done=len(todo), scores_key=scores_key)
 
 
 def _classify(
@@ -98,8 +73,8 @@ def _classify(
     todo: list[InferCase],
     progress: Progress,
     skipped: int,
-) -> tuple[float, np.ndarray]:
-    """Writes each case's scores.json; (seconds from files to probabilities, those of each case's model)."""
+) -> Measured:
+    """Writes each case's scores.json; the time from file to mask is that to probabilities."""
     # The plan's settings: a run may change the mirroring and keep the engine.
     classify = WholeVolume(engine, model.patch, mirroring=plan.infer.mirroring)
     preparation = Preparation.of(model)
@@ -138,19 +113,12 @@ def _classify(
             )
             artefacts.write_json(f"{case.output_prefix}scores.json", contract.to_json(scores))
             progress.update(skipped + len(calls))
-    return time.perf_counter() - began, np.array(calls)
-
-
-def classified(model: ModelFolder, probabilities_k: torch.Tensor, reference: str | None) -> Classified:
-    """Probabilities by the model's names of its classes."""
-    assert model.classes
-    shares = [round(p, 6) for p in probabilities_k.double().tolist()]
-    return Classified(
-        probabilities=dict(zip(model.classes, shares, strict=True)),
-        predicted=model.classes[int(probabilities_k.argmax())],
-        reference=reference,
+    return Measured(
+        host=engine.host(),
+        precision=engine.precision,
+        batch=1,
+        windows=len(todo),
+        model_seconds=sum(calls),
+        file_to_mask_seconds=time.perf_counter() - began,
+        call_seconds=np.array(calls),
     )
-
-
-def _rate(count: int, seconds: float) -> float:
-    return round(count / seconds, 4) if seconds > 0 else 0.0
