@@ -52,13 +52,13 @@ def matrix_teraflops(device: torch.device, dtype: torch.dtype) -> float:
     int8 (on a GPU only) is summed in int32, its second matrix column by column, as cuBLAS wants it.
     """
     size = _MATRIX if device.type == "cuda" else _MATRIX // 8
+    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.matmul
     if dtype == torch.int8:
-        eight_a, eight_b = (
-            torch.randint(-128, 128, (size, size), device=device, dtype=dtype) for _ in range(2)
-        )
-        return 2 * size**3 / 1e12 / _median_seconds(lambda: torch._int_mm(eight_a, eight_b.t()), device)
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / 1e12 / _median_seconds(lambda: a @ b, device)
+        a, b = (torch.randint(-128, 128, (size, size), device=device, dtype=dtype) for _ in range(2))
+        b, product = b.t(), torch._int_mm
+    else:
+        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / 1e12 / _median_seconds(lambda: product(a, b), device)
 
 
 def _median_seconds(work: Callable[[], Any], device: torch.device) -> float:
