@@ -1,6 +1,6 @@
 // A dataset's way into the data bucket: what is there already stays, dataset.json comes last, as it is the trigger.
 import { createHash } from "node:crypto";
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, type ReadStream, statSync } from "node:fs";
 import path from "node:path";
 import { HeadObjectCommand, PutObjectCommand, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
 import { VoxelburstError } from "../contracts/index.ts";
@@ -59,10 +59,17 @@ export class DatasetUpload {
       if (!done.skipped) total.bytes += done.bytes;
       onFile(done);
     };
+    const failures: unknown[] = [];
     const worker = async () => {
       for (let next = waiting.shift(); next; next = waiting.shift()) await take(next);
     };
-    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    const stopped = (error: unknown) => {
+      waiting.length = 0;
+      failures.push(error);
+    };
+    // What is under way ends before the failure is told: nothing is read or sent after it.
+    await Promise.all(Array.from({ length: AT_ONCE }, () => worker().catch(stopped)));
+    if (failures.length > 0) throw failures[0];
     const trigger = files.find(({ key }) => key === TRIGGER);
     // Where anything else has changed the trigger has to be put again, although it is the same.
     if (trigger && total.uploaded > 0) {
@@ -80,6 +87,7 @@ export class DatasetUpload {
     signal: AbortSignal,
     always = false,
   ): Promise<UploadProgress> {
+    signal.throwIfAborted();
     const bytes = "file" in source ? statSync(source.file).size : Buffer.byteLength(source.text);
     if (bytes > MOST_BYTES)
       throw new VoxelburstError(
@@ -91,18 +99,21 @@ export class DatasetUpload {
     const sha256 = await sha256Of(source);
     const at = { Bucket: this.bucket, Key: prefix + key };
     if (!always && (await this.has(at, sha256))) return { file: key, bytes, skipped: true };
-    await this.client.send(
-      new PutObjectCommand({
-        ...at,
-        Body: "file" in source ? createReadStream(source.file) : source.text,
-        ContentLength: bytes,
-        // S3 refuses what arrives otherwise, and tells it again: an ETag under KMS is not the content's.
-        ChecksumAlgorithm: "SHA256",
-        ChecksumSHA256: sha256,
-        ...(path.extname(key) === ".json" ? { ContentType: "application/json" } : {}),
-      }),
-      { abortSignal: signal },
-    );
+    const send = (Body: ReadStream | string, abortSignal: AbortSignal) =>
+      this.client.send(
+        new PutObjectCommand({
+          ...at,
+          Body,
+          ContentLength: bytes,
+          // S3 refuses what arrives otherwise, and tells it again: an ETag under KMS is not the content's.
+          ChecksumAlgorithm: "SHA256",
+          ChecksumSHA256: sha256,
+          ...(path.extname(key) === ".json" ? { ContentType: "application/json" } : {}),
+        }),
+        { abortSignal },
+      );
+    if ("file" in source) await sendFile(source.file, signal, send);
+    else await send(source.text, signal);
     return { file: key, bytes, skipped: false };
   }
 
@@ -114,6 +125,23 @@ export class DatasetUpload {
       if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return false;
       throw error;
     }
+  }
+}
+
+/** The SDK does not listen to a body's errors: a file that cannot be read any more would end the process. */
+async function sendFile(
+  file: string,
+  signal: AbortSignal,
+  send: (body: ReadStream, signal: AbortSignal) => Promise<unknown>,
+): Promise<void> {
+  const unreadable = new AbortController();
+  const body = createReadStream(file).on("error", (error) => unreadable.abort(error));
+  try {
+    await send(body, AbortSignal.any([signal, unreadable.signal]));
+  } catch (error) {
+    throw unreadable.signal.aborted ? unreadable.signal.reason : error;
+  } finally {
+    body.destroy();
   }
 }
 

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -10,14 +10,16 @@ let moto: Moto;
 let client: S3Client;
 let bucket: string;
 let number = 0;
-beforeAll(async () => {
-  moto = await startMoto();
-  client = new S3Client({
+const newClient = () =>
+  new S3Client({
     endpoint: moto.url,
     region: "us-east-1",
     credentials: { accessKeyId: "a", secretAccessKey: "s" },
     forcePathStyle: true,
   });
+beforeAll(async () => {
+  moto = await startMoto();
+  client = newClient();
 }, 90_000);
 afterAll(() => moto?.stop());
 beforeEach(async () => {
@@ -86,5 +88,43 @@ describe("a dataset's upload", () => {
     await expect(new DatasetUpload(bucket, client).upload("datasets/p/", files, aborted)).rejects.toThrow();
     const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket }));
     expect(Contents.map(({ Key }) => Key)).not.toContain("datasets/p/dataset.json");
+  });
+
+  test("of a file that is removed while it runs ends with that error, not the process", async () => {
+    const { files, root } = folder();
+    // After its SHA-256 was asked for and before it is read again to be sent.
+    const removing = newClient();
+    removing.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const result = next(args);
+          await result.catch(() => undefined);
+          const { Key } = args.input as { Key?: string };
+          if (commandName === "HeadObjectCommand" && Key?.endsWith("a.nii.gz")) rmSync(path.join(root, "a.nii.gz"));
+          return await result;
+        },
+      { step: "initialize" },
+    );
+    await expect(new DatasetUpload(bucket, removing).upload("datasets/p/", files, signal)).rejects.toThrow(
+      /ENOENT.*a\.nii\.gz/,
+    );
+    const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket }));
+    expect(Contents.map(({ Key }) => Key)).not.toContain("datasets/p/dataset.json");
+  });
+
+  test("that fails sends nothing after its error", async () => {
+    const { write } = folder();
+    const many = Array.from({ length: 24 }, (_, index) => write(`image_${index}.nii.gz`, `image ${index}`));
+    const stop = new AbortController();
+    let sent = 0;
+    const running = new DatasetUpload(bucket, client).upload("datasets/p/", many, stop.signal, () => {
+      sent += 1;
+      if (sent === 3) stop.abort();
+    });
+    await expect(running).rejects.toThrow();
+    const atTheError = sent;
+    expect(atTheError).toBeLessThan(many.length);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(sent).toBe(atTheError);
   });
 });
