@@ -129,6 +129,7 @@ export const SERVICE_ROWS: Row[] = [
       "runs a transform to its end",
     ],
     ["sagemaker:CreateModel sagemaker:AddTags", /:model\/infer-\*$/, "a transform has a model"],
+    ["sagemaker:DeleteModel", /:model\/infer-\*$/, "which goes with it"],
     ["iam:PassRole", /:role\/(TrainRole|InferTransformRole)/, "SageMaker works with it"],
     [
       "events:PutTargets events:PutRule events:DescribeRule",
