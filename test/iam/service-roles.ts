@@ -165,9 +165,6 @@ export const SERVICE_ROWS: Row[] = [
   ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/configuring-schedule-dlq.html"), [
     ["sqs:SendMessage", /:Nightly\w*Undelivered\w+$/, "a night that could not be started is put aside"],
   ]),
-  ...rows(/^Nightly\w*Role/, docs("AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html"), [
-    ["kms:GenerateDataKey kms:Decrypt", /:key\//, "a producer to a queue that is encrypted"],
-  ]),
   ...rows(
     /^Image\w*BuildEventsRole|^Image\w*EventsRole/,
     docs("eventbridge/latest/userguide/eb-use-identity-based.html"),
