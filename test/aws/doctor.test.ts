@@ -8,9 +8,7 @@ import {
   offeringChecks,
   reservationChecks,
 } from "../../lib/aws/capacity.ts";
-import { look } from "../../lib/aws/check.ts";
 import { examineAccount } from "../../lib/aws/doctor.ts";
-import { needsOf, quotaChecks } from "../../lib/aws/quotas.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
 import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
 import { RecordedAws } from "./recorded.ts";
@@ -92,102 +90,6 @@ describe("against moto", () => {
     ]);
     await create("ecs");
     expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([{ state: "ok" }]);
-  });
-});
-
-describe("quotas", () => {
-  let aws: RecordedAws;
-  beforeEach(async () => {
-    aws = new RecordedAws();
-    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
-  });
-  afterEach(() => {
-    aws.stop();
-    vi.unstubAllEnvs();
-  });
-
-  test("are needed for what all fleets can ask for at once, by EC2's families", () => {
-    const config = configured({
-      fleets: [
-        spot("p5.48xlarge", 2),
-        spot("p4d.24xlarge", 3),
-        { rung: "on-demand", instanceType: "g6e.4xlarge", maxNodes: 4 },
-        { rung: "on-demand", instanceType: "p5.48xlarge", maxNodes: 1 },
-      ],
-      ingest: { maxVcpus: 64 },
-      training: { backend: "batch" },
-    });
-    expect(needsOf(config).map(({ quota, needed }) => [quota, needed])).toEqual([
-      ["L-7212CCBC", 2 * 192 + 3 * 96], // Spot P
-      ["L-DB2E81BA", 4 * 16], // On-Demand G and VT
-      ["L-417A185B", 192], // On-Demand P
-      ["L-34B43A08", 64], // Spot, standard
-      ["L-1216C47A", 64], // On-Demand, standard
-      ["L-B99A9384", 20], // Lambda's concurrent executions
-    ]);
-  });
-
-  test("of a bought Capacity Block are none", () => {
-    const config = configured({
-      region: "us-east-1",
-      zones: ["us-east-1a"],
-      fleets: [
-        {
-          rung: "reservation",
-          instanceType: "p5.48xlarge",
-          maxNodes: 4,
-          reservationId: "cr-0123456789abcdef0",
-          capacityBlock: true,
-        },
-      ],
-      training: { backend: "batch" },
-    });
-    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08", "L-1216C47A", "L-B99A9384"]);
-  });
-
-  test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
-    aws.answers.ListServiceQuotas = ({ ServiceCode, NextToken }: Record<string, string>) =>
-      ServiceCode === "ec2"
-        ? NextToken
-          ? { Quotas: [{ QuotaCode: "L-34B43A08", Value: 640 }] }
-          : { Quotas: [{ QuotaCode: "L-7212CCBC", Value: 0 }], NextToken: "more" }
-        : { Quotas: [{ QuotaCode: "L-1", QuotaName: "ml.g6e.4xlarge for training job usage", Value: 3 }] };
-    const checks = await quotaChecks(
-      configured({
-        fleets: [spot("p5.48xlarge"), { rung: "on-demand", instanceType: "g6e.4xlarge", maxNodes: 1 }],
-      }),
-    );
-    const by = (name: string) => checks.find((check) => check.name.includes(name));
-    expect(by("P instances, Spot")).toMatchObject({ state: "failed", found: "0 of the 384 needed" });
-    expect(by("P instances, Spot")?.remedy).toContain("L-7212CCBC");
-    expect(by("standard instances, Spot")).toMatchObject({ state: "ok" });
-    expect(by("G instances, On-Demand")).toMatchObject({
-      state: "failed",
-      found: expect.stringContaining("not listed"),
-    });
-    expect(by("ml.p5.48xlarge for spot training jobs")).toMatchObject({ state: "failed" });
-    expect(by("ml.g6e.4xlarge for training jobs")).toMatchObject({ state: "ok", found: "3, 1 needed" });
-  });
-
-  test.each([
-    [
-      10,
-      { state: "failed", found: "10 of the 20 needed", remedy: expect.stringMatching(/20 .*lambda, L-B99A9384\)\.$/) },
-    ],
-    [1000, { state: "ok", found: "1000, 20 needed" }],
-  ])("of Lambda's concurrency is shown: %i", async (Value, expected) => {
-    aws.answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
-      Quotas: ServiceCode === "lambda" ? [{ QuotaCode: "L-B99A9384", QuotaName: "Concurrent executions", Value }] : [],
-    });
-    const checks = await quotaChecks(configured());
-    expect(checks.find(({ name }) => name.includes("concurrent executions"))).toMatchObject(expected);
-  });
-
-  test("that may not be looked at are a warning, and the rest is looked at all the same", async () => {
-    aws.answers.ListServiceQuotas = { __type: "AccessDeniedException", message: "not authorized to ListServiceQuotas" };
-    expect(await look("quotas", () => quotaChecks(configured()))).toMatchObject([
-      { name: "quotas", state: "warning", found: expect.stringContaining("ListServiceQuotas") },
-    ]);
   });
 });
 
