@@ -7,6 +7,7 @@ import {
   JOB_ENDPOINTS,
   offeringChecks,
   reservationChecks,
+  trainingPlanChecks,
 } from "../../lib/aws/capacity.ts";
 import { examineAccount } from "../../lib/aws/doctor.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
@@ -47,6 +48,9 @@ describe("against moto", () => {
       found: expect.stringMatching(/^of us-east-1, 20.*eu-west-1/),
       remedy: expect.stringContaining("voxelburst cost --refresh-prices eu-west-1"),
     });
+    // Of a new account: Spot was never used in it, and SageMaker neither.
+    for (const name of ["Spot role", "log group /aws/sagemaker/TrainingJobs"])
+      expect(checks.find((check) => check.name === name)).toMatchObject({ state: "warning" });
     const stacks = checks.filter(({ name }) => name.startsWith("stack "));
     expect(stacks).toHaveLength(4);
     for (const stack of stacks) expect(stack).toMatchObject({ state: "warning", found: "not deployed" });
@@ -61,6 +65,65 @@ describe("against moto", () => {
       configured({ region: "us-east-1", zones: [zone], fleets: [spot("p4d.24xlarge")] }),
     );
     expect(refused).toMatchObject({ state: "failed", found: expect.stringContaining(`not ${zone}`) });
+  });
+
+  const plan = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/h200";
+
+  test("types of transforms and of a training plan are looked at as those of fleets are", async () => {
+    const config = configured({
+      fleets: [spot("p4d.24xlarge")],
+      training: { trainingPlanArn: plan, planInstanceType: "p5en.48xlarge" },
+      transform: { enabled: true, instanceType: "g6e.4xlarge" },
+    });
+    expect((await instanceTypeChecks(config)).map(({ name, state }) => [name, state])).toEqual([
+      ["EC2's description of p4d.24xlarge", "ok"],
+      ["EC2's description of g6e.4xlarge", "ok"],
+      ["EC2's description of p5en.48xlarge", "ok"],
+    ]);
+    // The zone of a plan is the plan's own.
+    expect((await offeringChecks(config)).map(({ name }) => name)).toEqual([
+      "zones of p4d.24xlarge",
+      "zones of g6e.4xlarge",
+    ]);
+    expect(
+      (await instanceTypeChecks({ ...config, transform: { ...config.transform, enabled: false } })).map(
+        ({ name }) => name,
+      ),
+    ).not.toContain("EC2's description of g6e.4xlarge");
+  });
+
+  test("a transform's type may be in any of the zones, and in none is a warning, since arrays stand behind it", async () => {
+    const inZones = (...zones: string[]) =>
+      offeringChecks(
+        configured({
+          region: "us-east-1",
+          zones,
+          fleets: [{ rung: "on-demand", instanceType: "p5.4xlarge" }],
+          transform: { enabled: true, instanceType: "g6e.4xlarge" },
+        }),
+      );
+    // moto's table has no g6e in these two.
+    expect((await inZones("us-east-1e", "us-east-1f"))[1]).toMatchObject({
+      name: "zones of g6e.4xlarge",
+      state: "warning",
+      remedy: expect.stringMatching(/us-east-1a.* arrays/),
+    });
+    expect((await inZones("us-east-1e", "us-east-1a"))[1]).toMatchObject({ state: "ok" });
+  });
+
+  test("a fleet without EFA may start in any of the zones, one with EFA in the first alone", async () => {
+    const inZones = (rung: "spot" | "on-demand") =>
+      offeringChecks(
+        configured({
+          region: "us-east-1",
+          zones: ["us-east-1e", "us-east-1a"],
+          fleets: [{ rung, instanceType: "p4d.24xlarge" }],
+        }),
+      );
+    expect(await inZones("spot")).toMatchObject([{ state: "ok" }]);
+    expect(await inZones("on-demand")).toMatchObject([
+      { state: "failed", found: expect.stringContaining("not us-east-1e") },
+    ]);
   });
 
   test("EC2's own description of a type agrees with the table that launch templates are made from", async () => {
@@ -150,5 +213,70 @@ describe("a reservation", () => {
     aws.answers.DescribeCapacityReservations =
       '<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><capacityReservationSet/></DescribeCapacityReservationsResponse>';
     expect(await reservationChecks(config())).toMatchObject([{ state: "failed" }]);
+  });
+});
+
+describe("a type that the region does not have", () => {
+  test("is named with its option, and the others are looked at all the same", async () => {
+    const aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+    aws.answers.DescribeInstanceTypes =
+      '<DescribeInstanceTypesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><instanceTypeSet><item><instanceType>g5.4xlarge</instanceType><vCpuInfo><defaultVCpus>16</defaultVCpus></vCpuInfo><gpuInfo><gpus><item><count>1</count></item></gpus></gpuInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>';
+    const config = configured({
+      fleets: [{ rung: "on-demand", instanceType: "g5.4xlarge" }],
+      transform: { enabled: true, instanceType: "g6e.xlarge" },
+    });
+    expect(await instanceTypeChecks(config)).toMatchObject([
+      { name: "EC2's description of g5.4xlarge", state: "ok" },
+      {
+        name: "EC2's description of g6e.xlarge",
+        state: "failed",
+        remedy: expect.stringContaining("`transform.instanceType`"),
+      },
+    ]);
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+});
+
+describe("a training plan", () => {
+  let aws: RecordedAws;
+  beforeEach(async () => {
+    aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+
+  test.each([
+    ["as configured", {}, {}, "ok", /^Active, 2 of 2 ml\.p5en\.48xlarge free in us-east-1a, until 2026-12-01/],
+    ["of another type", {}, { InstanceType: "ml.p5.48xlarge" }, "failed", /ml\.p5\.48xlarge/],
+    ["in a zone without a subnet", {}, { AvailabilityZone: "us-east-1c" }, "warning", /us-east-1c/],
+    ["that has not begun", { Status: "Scheduled" }, {}, "warning", /^Scheduled/],
+  ])("%s", async (_, fields, capacity, state, found) => {
+    aws.answers.DescribeTrainingPlan = {
+      Status: "Active",
+      AvailableInstanceCount: 2,
+      TotalInstanceCount: 2,
+      EndTime: Date.UTC(2026, 11, 1, 11, 30) / 1000,
+      ReservedCapacitySummaries: [
+        { InstanceType: "ml.p5en.48xlarge", AvailabilityZone: "us-east-1a", TotalInstanceCount: 2, ...capacity },
+      ],
+      ...fields,
+    };
+    const [check] = await trainingPlanChecks(
+      configured({
+        region: "us-east-1",
+        zones: ["us-east-1a", "us-east-1b"],
+        training: {
+          trainingPlanArn: "arn:aws:sagemaker:us-east-1:123456789012:training-plan/h200",
+          planInstanceType: "p5en.48xlarge",
+        },
+      }),
+    );
+    expect(check).toMatchObject({ state, found: expect.stringMatching(found) });
+    expect(aws.inputsOf("DescribeTrainingPlan")).toEqual([{ TrainingPlanName: "h200" }]);
   });
 });
