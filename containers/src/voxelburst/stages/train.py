@@ -65,7 +65,7 @@ def run(task: TrainTask, stage: Stage) -> TrainResult | None:
         here = launch.launch_of(processes, launch.resource_config(), os.environ)
         if here.nodes * here.processes > 1 and not launch.under_torchrun():
             # Under SageMaker the ranks read the task from the hyperparameters, as this process did.
-            launch.launch_ranks(here, sys.argv[2:])
+            launch.launch_ranks(here, sys.argv[1:])
             return None
         me = launch.Rank.here()
         with _StopAsked(me.rank) as stop:

@@ -96,8 +96,11 @@ def processes_of(task: TrainTask, environment: Mapping[str, str]) -> int:
     return int(environment.get("VOXELBURST_DDP_PROCESSES", "1")) if task.strategy == "ddp" else 1
 
 
-def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
+def launch_ranks(launch: Launch, arguments: list[str]) -> None:
     """Starts the ranks of this host by torchrun and waits for them. SIGTERM is passed on to them.
+
+    Args:
+        arguments: each rank's, of `python -m voxelburst`.
 
     Raises:
         StageError: that of the rank that failed first; TrainingRankFailed when it left none; TrainingStopped
@@ -112,7 +115,7 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
     share = str(max(1, host.cpus() // launch.processes))
     with tempfile.TemporaryDirectory(prefix="voxelburst-ranks-") as errors:
         process = subprocess.Popen(
-            [*command, "-m", "voxelburst", "train", *task_arguments],
+            [*command, "-m", "voxelburst", *arguments],
             env={**os.environ, "OMP_NUM_THREADS": share, _ERRORS_VARIABLE: errors},
         )
         was_stopped = False
