@@ -201,7 +201,11 @@ export const SERVICE_ROWS: Row[] = [
     ["s3:GetObject s3:GetObjectVersion", /^arn:aws:s3:::.*\.zip$/, "the source is fetched"],
     ["s3:GetBucketAcl s3:GetBucketLocation", /^arn:aws:s3:::[^/]+$/, "the source's bucket is looked at"],
     ["logs:CreateLogStream logs:PutLogEvents", /:log-group:/, "the build's log is written"],
-    ["ecr:GetDownloadUrlForLayer", /Repository/, "the page lets every build pull; docker asks for layers that are there"],
+    [
+      "ecr:GetDownloadUrlForLayer",
+      /Repository/,
+      "the page lets every build pull; docker asks for layers that are there",
+    ],
   ]),
   // The page has kms:Encrypt, kms:ReEncrypt* and kms:DescribeKey too, for artefacts: our build leaves none.
   ...rows(/^Image(?!\w*Events)\w*Role/, docs("codebuild/latest/userguide/setting-up-kms.html"), [

@@ -87,6 +87,12 @@ describe("the state machine's definition", () => {
     expect(() => validateDefinition(JSON.parse(committed))).not.toThrow();
   });
 
+  it("asks for nothing that the services refuse: no volume key on types with NVMe, no heartbeat of a job", () => {
+    expect(committed).not.toContain("VolumeKmsKeyId");
+    // ASL has heartbeats for callbacks and activities alone: the guard looks for progress instead.
+    expect(committed).not.toContain("HeartbeatSeconds");
+  });
+
   it("puts SageMaker's jobs into the private subnets, with the jobs' own group", () => {
     const inVpc = statesIn(JSON.parse(committed)).filter(([, { Arguments }]) =>
       JSON.stringify(Arguments ?? {}).includes('"VpcConfig"'),
