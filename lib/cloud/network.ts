@@ -118,7 +118,6 @@ export class Network extends Construct {
         actions: ["s3:GetObject"],
         resources: [
           // Amazon Linux's packages (mdadm), and the layers of ECR's images.
-          `arn:${partition}:s3:::al2023-repos-${region}-*`,
           `arn:${partition}:s3:::al2023-repos-${region}-*/*`,
           `arn:${partition}:s3:::prod-${region}-starport-layer-bucket/*`,
         ],
