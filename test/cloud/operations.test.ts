@@ -112,18 +112,6 @@ describe("alarms", () => {
   });
 });
 
-test("a rule's dead-letter queue is under SQS's own key: the data key's policy does not admit EventBridge", () => {
-  const rules = properties("AWS::Events::Rule") as { Targets: { DeadLetterConfig?: { Arn: unknown } }[] }[];
-  const letters = rules.flatMap(({ Targets }) => Targets.flatMap(({ DeadLetterConfig }) => DeadLetterConfig ?? []));
-  expect(letters.length).toBeGreaterThan(0);
-  const queues = found(workflow, "AWS::SQS::Queue");
-  for (const { Arn } of letters as { Arn: { "Fn::GetAtt": [string, string] } }[]) {
-    const { Properties } = queues[Arn["Fn::GetAtt"][0]]!;
-    expect(Properties).toMatchObject({ SqsManagedSseEnabled: true });
-    expect(Properties).not.toHaveProperty("KmsMasterKeyId");
-  }
-});
-
 describe("the nightly schedule", () => {
   test("sends start-run an event that its contract takes, with the scheduled time as the night", () => {
     const [schedule] = properties("AWS::Scheduler::Schedule") as {
