@@ -15,7 +15,7 @@ export interface NetworkProps {
   readonly accessLogs: s3.IBucket;
 }
 
-/** What ECS instances, their agent and their containers call. S3 and DynamoDB, gateways, cost nothing and are apart. */
+/** What ECS instances, their agent and their containers call. S3 is apart: a gateway, which costs nothing. */
 const INTERFACE_ENDPOINTS = {
   Ecs: ec2.InterfaceVpcEndpointAwsService.ECS,
   EcsAgent: ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
