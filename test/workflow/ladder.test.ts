@@ -634,6 +634,9 @@ describe("what SageMaker is asked for", () => {
     });
     const { MaxConcurrentTransforms, MaxPayloadInMB } = transform as unknown as Record<string, number>;
     expect(MaxConcurrentTransforms! * MaxPayloadInMB!).toBeLessThanOrEqual(100);
+    // SageMaker gives up on a record after an hour at most.
+    const { ModelClientConfig } = transform as unknown as { ModelClientConfig: Record<string, number> };
+    expect(ModelClientConfig.InvocationsTimeoutInSeconds).toBeLessThanOrEqual(3_600);
   });
 });
 
