@@ -21,7 +21,10 @@ export const instancesOf = ({ children, childrenPerInstance }: BoundedJob): numb
 
 /** From the first instance's start to the last one's end: every attempt waits its longest and takes its longest. */
 export const mostSeconds = (job: BoundedJob): number =>
-  job.attempts * (job.waitSeconds + job.attemptSeconds + aroundSeconds(job));
+  job.attempts * (job.waitSeconds + job.attemptSeconds + aroundSeconds(job)) + keptSeconds(job);
+
+/** A warm pool's instances: another training may take them earlier, which the records of this one do not show. */
+const keptSeconds = ({ keepAliveSeconds = 0 }: BoundedJob): number => keepAliveSeconds;
 
 /** Rounded up: a reservation is never below what it stands for. */
 export const mostCents = (job: BoundedJob, usdPerHour: number): number =>
@@ -76,7 +79,9 @@ export function centsByMonth(
   const seconds: Record<string, number> = {};
   for (const { fromMs, toMs } of hulls.values()) {
     const billedToMs =
-      job.service === "batch" ? toMs + IDLE_SECONDS * 1000 : Math.max(toMs, fromMs + LEAST_BILLED_SECONDS * 1000);
+      job.service === "batch"
+        ? toMs + IDLE_SECONDS * 1000
+        : Math.max(toMs, fromMs + LEAST_BILLED_SECONDS * 1000) + keptSeconds(job) * 1000;
     for (let start = fromMs; start < billedToMs; start = endOfMonth(start)) {
       const end = Math.min(billedToMs, endOfMonth(start));
       seconds[monthOf(start)] = (seconds[monthOf(start)] ?? 0) + (end - start) / 1000;

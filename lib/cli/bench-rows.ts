@@ -14,6 +14,7 @@ export const keyOf = (row: BenchRow): string =>
     row.fold,
     row.augmentation,
     row.precision,
+    row.gpus,
     row.batch,
     row.patch?.join("x"),
   ]
@@ -24,7 +25,7 @@ export const keyOf = (row: BenchRow): string =>
 export function nameOf(row: BenchRow): string {
   const words = [
     row.peer ? `${row.peer}: ${row.does ?? ""}` : row.does,
-    row.strategy,
+    row.gpus ? `${row.strategy} x ${row.gpus}` : row.strategy,
     row.without ? `without ${row.without}` : undefined,
     row.engine ? `engine ${row.engine}` : undefined,
     row.precision,
@@ -48,6 +49,12 @@ const median = (values: readonly number[]): number => {
 const FIGURES = [
   "warmUpSeconds",
   "patchesPerSecond",
+  "patchesPerSecondPerGpu",
+  "scalingEfficiency",
+  "aloneP50Ms",
+  "allReduceMs",
+  "exposedMs",
+  "overlapShare",
   "windowsPerSecond",
   "volumesPerSecond",
   "residentPatchesPerSecond",
@@ -228,6 +235,10 @@ export function benchTable({ rows }: Pick<Bench, "rows">): Table {
     [
       { title: "batch", of: (row) => row.batch, format: String },
       { title: "patches/s", of: (row) => row.patchesPerSecond },
+      { title: "a GPU", of: (row) => row.patchesPerSecondPerGpu },
+      { title: "scaling", of: (row) => row.scalingEfficiency, format: percent },
+      { title: "all-reduce ms", of: (row) => row.allReduceMs },
+      { title: "hidden", of: (row) => row.overlapShare, format: percent },
       { title: "windows/s", of: (row) => row.windowsPerSecond },
       { title: "volumes/s", of: (row) => row.volumesPerSecond },
       { title: "Dice", of: (row) => row.dice, format: (dice) => dice.toFixed(4) },

@@ -200,6 +200,7 @@ function build(perform: (work: Work, command: Command) => Promise<void>): Comman
     );
   withRecipe(add("bench [dataset]", "time the ladder: on phantoms step by step, on a dataset with whole trainings"))
     .option("--strategies <names>", "default: fp32,amp,dali,fused")
+    .option("--gpus <counts>", "of ddp on phantoms, such as 1,2,4,8; default: all; without a GPU processes")
     .option("--engines <names>", "default: none on phantoms, all of this machine on a dataset")
     .option("--augmentations <names>", "mlperf, recipe; default: both (phantoms)")
     .option(

@@ -45,6 +45,8 @@ const figure = (value: number | null | undefined, format: (value: number) => str
 const COLUMNS: readonly Column[] = [
   ["batch", (row) => figure(row.batch, String)],
   ["patches/s", (row) => figure(row.patchesPerSecond)],
+  ["a GPU", (row) => figure(row.patchesPerSecondPerGpu)],
+  ["scaling", (row) => figure(row.scalingEfficiency, (share) => `${significant(100 * share)} %`)],
   ["windows/s", (row) => figure(row.windowsPerSecond)],
   ["volumes/s", (row) => figure(row.volumesPerSecond)],
   ["Dice", (row) => figure(row.dice, (dice) => dice.toFixed(4))],

@@ -15,7 +15,7 @@ export interface NetworkProps {
   readonly accessLogs: s3.IBucket;
 }
 
-/** What ECS instances, their agent and their containers call. S3 and DynamoDB, gateways, cost nothing and are apart. */
+/** What ECS instances, their agent and their containers call. S3 is apart: a gateway, which costs nothing. */
 const INTERFACE_ENDPOINTS = {
   Ecs: ec2.InterfaceVpcEndpointAwsService.ECS,
   EcsAgent: ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
@@ -118,7 +118,6 @@ export class Network extends Construct {
         actions: ["s3:GetObject"],
         resources: [
           // Amazon Linux's packages (mdadm), and the layers of ECR's images.
-          `arn:${partition}:s3:::al2023-repos-${region}-*`,
           `arn:${partition}:s3:::al2023-repos-${region}-*/*`,
           `arn:${partition}:s3:::prod-${region}-starport-layer-bucket/*`,
         ],

@@ -23,6 +23,12 @@ export const boundedJob = z.strictObject({
     .number()
     .min(0)
     .describe("an attempt may wait so long for all of its instances, some of them paid for"),
+  keepAliveSeconds: z
+    .number()
+    .min(0)
+    .max(21_600)
+    .optional()
+    .describe("SageMaker keeps a training's instances so long after it, and bills them; absent: not at all"),
 });
 
 /** The name of a reservation: a task on a rung. */

@@ -124,9 +124,14 @@ function writeLauncher() {
   // A launcher, not a link to the .ts: the machine's own Node may be 20, which cannot read it.
   const launcher = path.join(bin, "voxelburst");
   rmSync(launcher, { force: true });
-  writeFileSync(launcher, `#!/bin/sh\nexec "$(dirname "$0")/node" "$(dirname "$0")/../../bin/voxelburst.ts" "$@"\n`, {
-    mode: 0o755,
-  });
+  // Stripping types and compiling are half of a command's start: Node keeps what it made of them.
+  const lines = [
+    "#!/bin/sh",
+    'root="$(dirname "$0")/../.."',
+    'export NODE_COMPILE_CACHE="$root/node_modules/.cache/node"',
+    'exec "$root/node_modules/.bin/node" "$root/bin/voxelburst.ts" "$@"',
+  ];
+  writeFileSync(launcher, `${lines.join("\n")}\n`, { mode: 0o755 });
 }
 
 /** The lines of the lock that hold one package's pin and hashes. */

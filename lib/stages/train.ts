@@ -77,8 +77,7 @@ export class Train extends Construct implements JobStage {
     this.bound = {
       name: this.name.start,
       children: this.nodes,
-      // A warm pool bills on after the job.
-      attemptSeconds: `${this.seconds} + $sum([0, ${rung}.keepAliveSeconds])`,
+      attemptSeconds: this.seconds,
       // SageMaker's limit is of all attempts together.
       attempts: `${rung}.service = 'batch' ? ${JOB_ATTEMPTS} : 1`,
     };

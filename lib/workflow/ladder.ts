@@ -154,7 +154,8 @@ export class Ladder extends Construct {
       `'service': ${rung}.service, 'name': ${bound.name}, 'queue': ${rung}.queue,`,
       `'instanceType': ${rung}.instanceType, 'children': ${bound.children},`,
       `'childrenPerInstance': ${rung}.childrenPerInstance, 'attemptSeconds': ${bound.attemptSeconds},`,
-      `'attempts': ${bound.attempts}, 'waitSeconds': ${rung}.waitSeconds`,
+      `'attempts': ${bound.attempts}, 'waitSeconds': ${rung}.waitSeconds,`,
+      `'keepAliveSeconds': ${rung}.keepAliveSeconds`,
     ].join(" ");
     const refusal = [
       "$exists($answer.reason) ? $answer.reason",

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test, vi } from "vitest";
-import { benchTable, compareRows, keyOf, mergeRounds, ratiosOf } from "../../lib/cli/bench-rows.ts";
+import { benchTable, compareRows, keyOf, mergeRounds, nameOf, ratiosOf } from "../../lib/cli/bench-rows.ts";
 import { main } from "../../lib/cli/main.ts";
 import type { BenchRow } from "../../lib/contracts/index.ts";
 import { checkout } from "../../lib/local/home.ts";
@@ -44,9 +44,36 @@ describe("rounds", () => {
       training("fused", 1, { precision: "fp16" }),
       training("fused", 1, { without: "graph" }),
       training("fused", 1, { augmentation: "recipe" }),
+      training("ddp", 1, { gpus: 2 }),
+      training("ddp", 1, { gpus: 8 }),
     ];
     expect(new Set(rows.map(keyOf)).size).toBe(rows.length);
   });
+});
+
+test("a row of several GPUs says how many, how it scales and what its gradients' sum costs", () => {
+  const rows = [
+    training("fused", 75),
+    training("ddp", 592, {
+      gpus: 8,
+      patchesPerSecondPerGpu: 74,
+      scalingEfficiency: 0.9867,
+      allReduceMs: 3,
+      overlapShare: 0.5,
+    }),
+  ];
+  expect(nameOf(rows[1]!)).toBe("ddp x 8, bf16, mlperf augmentation");
+  const { columns, rows: cells } = benchTable({ rows });
+  expect(columns.map(({ title }) => title)).toEqual([
+    "row",
+    "batch",
+    "patches/s",
+    "a GPU",
+    "scaling",
+    "all-reduce ms",
+    "hidden",
+  ]);
+  expect(cells[1]!.slice(2)).toEqual(["592", "74.0", "98.7 %", "3.00", "50.0 %"]);
 });
 
 describe("a comparison", () => {

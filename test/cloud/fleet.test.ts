@@ -18,6 +18,8 @@ interface PublishedType {
   gpus: number;
   gpu: string;
   gpuMemoryGiB: number | null;
+  localDrives: number;
+  localDriveGB: number;
   networkCards: number;
   deviceIndexes: number[];
 }
@@ -94,6 +96,7 @@ describe.each(PUBLISHED)("a fleet of $type", ({ type, networkCards, deviceIndexe
     expect(ours).toMatchObject({ vcpus: size.vcpus, memoryGiB: size.memoryGiB, gpus: size.gpus });
     expect(ours.gpuName).toContain(size.gpu);
     if (size.gpuMemoryGiB !== null) expect(ours.gpuMemoryGiB).toBe(size.gpuMemoryGiB);
+    expect(ours.localStorageGb).toBe(size.localDrives * size.localDriveGB);
     expect(computeResources(onDemand).MaxvCpus).toBe(2 * size.vcpus);
   });
 
@@ -267,6 +270,8 @@ describe("every fleet", () => {
       Type: "SPOT",
       AllocationStrategy: "SPOT_PRICE_CAPACITY_OPTIMIZED",
       Ec2Configuration: [{ ImageType: "ECS_AL2023" }],
+      // And not "optimal", which CDK would add.
+      InstanceTypes: ["m6id.large"],
     });
     expect(launchTemplate("OfCpus")).not.toHaveProperty("NetworkInterfaces");
   });

@@ -71,7 +71,10 @@ describe("a new network", () => {
     expect(statements[1]!.Action).toBe("s3:GetObject");
     const resources = JSON.stringify(statements.map(({ Resource }) => Resource));
     for (const bucket of ["StorageData", "StorageArtefacts", "StorageQuarantine"]) expect(resources).toContain(bucket);
-    for (const name of [":s3:::al2023-repos-", "-starport-layer-bucket/*"]) expect(resources).toContain(name);
+    const arn = (bucket: string, rest: string) => ({
+      "Fn::Join": ["", ["arn:", { Ref: "AWS::Partition" }, `:s3:::${bucket}`, { Ref: "AWS::Region" }, rest]],
+    });
+    expect(statements[1]!.Resource).toEqual([arn("al2023-repos-", "-*/*"), arn("prod-", "-starport-layer-bucket/*")]);
     expect(resources).not.toContain('"*"');
     expect(JSON.stringify(statements.map(({ Action }) => Action))).not.toContain("*");
   });

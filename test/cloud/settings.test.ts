@@ -89,6 +89,7 @@ describe("the deployment's configuration", () => {
       { training: { backend: "batch", nodes: 2 }, fleets: [{ rung: "spot", instanceType: "p5.48xlarge" }] },
       "training.nodes is 2; allowed: at most the maxNodes of a fleet with EFA that is not on Spot",
     ],
+    [{ training: { warmPoolSeconds: 21_601 } }, "training.warmPoolSeconds is 21601; allowed: at most 21600"],
     [
       { training: { trainingPlanArn: "plan" } },
       'training.trainingPlanArn is "plan"; allowed: the ARN of a SageMaker training plan',

@@ -13,11 +13,13 @@ const NAMES = {
   StorageData: "data",
   StorageQuarantine: "quarantine",
 };
-/** With the roles that the default configuration does not have. */
+/** With the roles and the statements that the default configuration does not have. */
 const roles = [
   ...new Map([
     ...rolesOf(NAMES, { image: { source: "codebuild" }, schedule: { dataset: "reference" } }),
-    ...rolesOf(NAMES),
+    ...rolesOf(NAMES, {
+      training: { trainingPlanArn: arnOf("sagemaker", "training-plan/plan"), planInstanceType: "p5en.48xlarge" },
+    }),
   ]).values(),
 ];
 

@@ -55,6 +55,7 @@ const OTHERS: Record<string, readonly Call[]> = {
     stopJob,
   ],
   CompileJobRole: [write("train/h/x"), write("infer/h/x"), object("GetObject", "quarantine/r/x.json"), stopJob],
+  InferTransformRole: [write("compile/h/x"), write("runs/r/plan.json"), read("train/h/x"), stopTraining],
   InferJobRole: [write("compile/h/x"), write("runs/r/plan.json"), read("train/h/x"), stopJob],
   PlanFunctionRole: [write("train/h/x"), object("GetObject", "data/datasets/d/x"), stopJob],
   ReportFunctionRole: [

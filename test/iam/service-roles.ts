@@ -1,5 +1,6 @@
 // What AWS's services do with the roles that they assume, as their pages say: nothing here runs them. Transcribed by
-// hand in November 2026, apart from the code that grants it; unverified on a real account.
+// hand in November 2026, apart from the code that grants it; unverified on a real account. Each page was looked up in
+// stored copies of AWS's documentation, and names the actions of its rows, but for what the comments say was not found.
 
 export interface Row {
   /** The role's logical id. */
@@ -30,6 +31,7 @@ const docs = (path: string) => `https://docs.aws.amazon.com/${path}`;
 const stepFunctions = (page: string) => docs(`step-functions/latest/dg/${page}.html`);
 
 export const SERVICE_ROWS: Row[] = [
+  // logs:CreateLogGroup stands there too: our groups exist, with a key and a retention, and nobody makes another.
   ...rows(FUNCTION, docs("lambda/latest/dg/monitoring-cloudwatchlogs.html"), [
     ["logs:CreateLogStream logs:PutLogEvents", /:log-group:\w+Logs\w+:\*$/, "Lambda writes what the function prints"],
   ]),
@@ -46,6 +48,7 @@ export const SERVICE_ROWS: Row[] = [
       "a stage that fails writes why: none fails here",
     ],
   ]),
+  // The API's page was not found in the search; pages that quote it were.
   ...rows(/^(Train(Cluster)?|CompileJob)Role/, docs("AmazonS3/latest/API/API_GetObject.html"), [
     ["s3:ListBucket", /^arn:aws:s3:::artefacts$/, "without it a missing object looks like a forbidden one"],
   ]),
@@ -101,34 +104,42 @@ export const SERVICE_ROWS: Row[] = [
     ["s3:GetObject", /\/(preprocess|train)\/\*$/, "channels and checkpoints are fetched"],
     ["s3:PutObject", /\/(train|runs\/\*\/sagemaker)\/\*$/, "checkpoints and the archive of the model are put"],
   ]),
+  // A transform has its model's role. CreateModel's part of the page names s3:GetObject alone; that a transform lists its
+  // input and puts its answers with that role was not found in the search: both are as the page has them for a training.
   ...rows(/^InferTransformRole/, docs("sagemaker/latest/dg/sagemaker-roles.html"), [
     ["s3:GetObject s3:PutObject", /^arn:aws:s3:::artefacts\//, "records are read, and answers are written"],
     ["s3:ListBucket", /^arn:aws:s3:::artefacts$/, "the input is listed"],
+  ]),
+  ...rows(/^InferTransformRole/, docs("AmazonS3/latest/userguide/mpuoverview.html"), [
     ["kms:Decrypt kms:GenerateDataKey", /:key\//, "both are encrypted with the data key"],
   ]),
+  // The page has "*" for all three; the reference below lets two of them be narrowed.
   ...rows(MACHINE, stepFunctions("connect-batch"), [
     ["batch:SubmitJob", /:other:|:batch:/, "runs a job, on our queues and definitions"],
     ["batch:DescribeJobs", ANY, ".sync polls it; no resource-level permissions"],
     ["batch:TerminateJob", /:job\/\*$/, ".sync stops it with the execution"],
-    ["batch:ListJobs", ANY, "the children of a failed array are asked why"],
     [
       "events:PutTargets events:PutRule events:DescribeRule",
       /:rule\/StepFunctionsGetEventsForBatchJobsRule$/,
       ".sync hears of its end",
     ],
   ]),
+  ...rows(MACHINE, docs("service-authorization/latest/reference/list_awsbatch.html"), [
+    ["batch:ListJobs", ANY, "an AWS SDK call asks the children of a failed array why; no resource-level permissions"],
+  ]),
+  // The page has "*" for sagemaker:ListTags.
   ...rows(MACHINE, stepFunctions("connect-sagemaker"), [
     [
-      "sagemaker:CreateTrainingJob sagemaker:DescribeTrainingJob sagemaker:StopTrainingJob sagemaker:ListTags sagemaker:AddTags",
+      "sagemaker:CreateTrainingJob sagemaker:DescribeTrainingJob sagemaker:StopTrainingJob sagemaker:ListTags",
       /:training-job\/train-\*$/,
       "runs a training to its end",
     ],
     [
-      "sagemaker:CreateTransformJob sagemaker:DescribeTransformJob sagemaker:StopTransformJob sagemaker:ListTags sagemaker:AddTags",
+      "sagemaker:CreateTransformJob sagemaker:DescribeTransformJob sagemaker:StopTransformJob sagemaker:ListTags",
       /:transform-job\/infer-\*$/,
       "runs a transform to its end",
     ],
-    ["sagemaker:CreateModel sagemaker:AddTags", /:model\/infer-\*$/, "a transform has a model"],
+    ["sagemaker:CreateModel", /:model\/infer-\*$/, "a transform has a model"],
     ["sagemaker:DeleteModel", /:model\/infer-\*$/, "which goes with it"],
     ["iam:PassRole", /:role\/(TrainRole|InferTransformRole)/, "SageMaker works with it"],
     [
@@ -136,6 +147,16 @@ export const SERVICE_ROWS: Row[] = [
       /:rule\/StepFunctionsGetEventsForSageMaker(Training|Transform)JobsRule$/,
       ".sync hears of its end",
     ],
+  ]),
+  // That a Create call with Tags asks for it was not found in the search; the action and what it takes were.
+  ...rows(MACHINE, docs("service-authorization/latest/reference/list_sagemaker.html"), [
+    ["sagemaker:AddTags", /:training-job\/train-\*$/, "a training has tags from the start"],
+    ["sagemaker:AddTags", /:transform-job\/infer-\*$/, "a transform has tags from the start"],
+    ["sagemaker:AddTags", /:model\/infer-\*$/, "a model has tags from the start"],
+  ]),
+  ...rows(MACHINE, docs("sagemaker/latest/dg/training-plan-iam-permissions.html"), [
+    ["sagemaker:CreateTrainingJob", /:training-plan\/\w+$/, "a training uses the plan"],
+    ["sagemaker:CreateTrainingJob", /:reserved-capacity\/\*$/, "a training uses the capacity behind the plan"],
   ]),
   ...rows(MACHINE, stepFunctions("connect-lambda"), [
     ["lambda:InvokeFunction", /:function:(Ledger|Plan|Report)\w+(:\*)?$/, "calls the functions of the machine"],
@@ -151,37 +172,52 @@ export const SERVICE_ROWS: Row[] = [
       "delivers its history; no resource-level permissions",
     ],
   ]),
-  ...rows(MACHINE, stepFunctions("concepts-xray-tracing"), [
+  ...rows(MACHINE, stepFunctions("xray-iam"), [
     [
       "xray:PutTraceSegments xray:PutTelemetryRecords xray:GetSamplingRules xray:GetSamplingTargets",
       ANY,
       "traces its runs; no resource-level permissions",
     ],
   ]),
-  ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/setting-up.html"), [
+  // The page lists Lambda's Invoke, and asks for the permission of the operation that is listed.
+  ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/managing-targets-templated.html"), [
     ["lambda:InvokeFunction", /:function:Trigger\w+(:\*)?$/, "the schedule calls start-run"],
+  ]),
+  // The page was found, but only its beginning: that the role decrypts is what CDK's schedule grants.
+  ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/encryption-rest.html"), [
     ["kms:Decrypt", /:key\//, "what the schedule hands on is encrypted with the data key"],
   ]),
   ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/configuring-schedule-dlq.html"), [
     ["sqs:SendMessage", /:Nightly\w*Undelivered\w+$/, "a night that could not be started is put aside"],
   ]),
-  ...rows(
-    /^Image\w*BuildEventsRole|^Image\w*EventsRole/,
-    docs("eventbridge/latest/userguide/eb-use-identity-based.html"),
-    [["codebuild:StartBuild", /Build/, "the rule starts the build"]],
-  ),
+  // That a rule needs it was not found in the search: EventBridge's page on the roles of targets names other targets.
+  // The reference has the action, on a project; CDK's target grants it.
+  ...rows(/^Image\w*EventsRole/, docs("IAM/latest/UserGuide/list_awscodebuild.html"), [
+    ["codebuild:StartBuild", /Build/, "the rule starts the build"],
+  ]),
   ...rows(/^Image(?!\w*Events)\w*Role/, docs("codebuild/latest/userguide/setting-up-service-role.html"), [
     ["s3:GetObject s3:GetObjectVersion", /^arn:aws:s3:::.*\.zip$/, "the source is fetched"],
     ["s3:GetBucketAcl s3:GetBucketLocation", /^arn:aws:s3:::[^/]+$/, "the source's bucket is looked at"],
     ["logs:CreateLogStream logs:PutLogEvents", /:log-group:/, "the build's log is written"],
+    [
+      "ecr:GetDownloadUrlForLayer",
+      /Repository/,
+      "the page lets every build pull; docker asks for layers that are there",
+    ],
+  ]),
+  // The page has kms:Encrypt, kms:ReEncrypt* and kms:DescribeKey too, for artefacts: our build leaves none.
+  ...rows(/^Image(?!\w*Events)\w*Role/, docs("codebuild/latest/userguide/setting-up-kms.html"), [
     ["kms:Decrypt kms:GenerateDataKey", /:key\//, "the project is encrypted with the data key"],
   ]),
   ...rows(/^Image(?!\w*Events)\w*Role/, docs("AmazonECR/latest/userguide/image-push-iam.html"), [
     ["ecr:GetAuthorizationToken", ANY, "docker logs in"],
     [
-      "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages ecr:GetDownloadUrlForLayer ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart",
+      "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart",
       /Repository/,
-      "the image is looked for, and pushed",
+      "the image is pushed",
     ],
+  ]),
+  ...rows(/^Image(?!\w*Events)\w*Role/, "lib/cloud/image-pipeline.ts", [
+    ["ecr:DescribeImages", /Repository/, "the build looks first whether its tag exists"],
   ]),
 ];

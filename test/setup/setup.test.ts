@@ -130,6 +130,18 @@ describe("locks", () => {
     expect(hosts.filter((url) => /\.tgz|\.whl|registry|\/simple|index/.test(url))).toEqual([]);
   });
 
+  it("pins every npm package to one version, and CDK's command line to one that reads aws-cdk-lib 2", () => {
+    const { dependencies, devDependencies } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+    for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies }))
+      expect(version, name).toMatch(/^\d+\.\d+\.\d+$/);
+    // npm's `latest` of aws-cdk is 3.0.0, which cannot; `middy` without a scope is a library of 2020.
+    expect(devDependencies["aws-cdk"]).toMatch(/^2\./);
+    expect(dependencies["aws-cdk-lib"]).toMatch(/^2\./);
+    expect(dependencies).not.toHaveProperty("middy");
+    // Vitest, middy and commander need more than the machine's own Node 20.
+    expect(devDependencies.node).toMatch(/^24\./);
+  });
+
   it("pins every Python package with a hash", () => {
     const lock = readFileSync(path.join(root, "containers/requirements.lock"), "utf8");
     const pins = lock.split(/\n(?=[a-z0-9])/).filter((block) => /^[a-z0-9]/.test(block));

@@ -69,6 +69,8 @@ describe("synthesis", () => {
   });
 
   it("leaves no finding of CDK's own rules and no warning", () => {
+    // Without it they are looked for, and none is an error.
+    expect(app.node.tryGetContext("@aws-cdk/core:validateAgainstDefaultRules")).toBe(true);
     const report = JSON.parse(readFileSync(path.join(outdir, "validation-report.json"), "utf8"));
     expect(report.pluginReports).toEqual([]);
     const messages = app.synth().stacks.flatMap((stack) => stack.messages);
@@ -85,6 +87,12 @@ describe("the state machine's definition", () => {
   it("is valid to asl-validator and to the local interpreter", () => {
     expect(aslValidator(JSON.parse(committed))).toMatchObject({ isValid: true, errors: [] });
     expect(() => validateDefinition(JSON.parse(committed))).not.toThrow();
+  });
+
+  it("asks for nothing that the services refuse: no volume key on types with NVMe, no heartbeat of a job", () => {
+    expect(committed).not.toContain("VolumeKmsKeyId");
+    // ASL has heartbeats for callbacks and activities alone: the guard looks for progress instead.
+    expect(committed).not.toContain("HeartbeatSeconds");
   });
 
   it("puts SageMaker's jobs into the private subnets, with the jobs' own group", () => {

@@ -586,7 +586,7 @@ describe("what SageMaker is asked for", () => {
     expect(plan?.StoppingCondition).not.toHaveProperty("MaxWaitTimeInSeconds");
     expect(warm).toMatchObject({ ResourceConfig: { KeepAlivePeriodInSeconds: 1_800 } });
     const [, reserved] = argumentsOf("TrainReserve") as unknown as { Payload: { job: { attemptSeconds: number } } }[];
-    expect(reserved?.Payload.job.attemptSeconds).toBe(600 + 1_800);
+    expect(reserved?.Payload.job).toMatchObject({ attemptSeconds: 600, keepAliveSeconds: 1_800 });
   });
 
   it("says whose cost it is, since no stack does", async () => {
@@ -655,6 +655,9 @@ describe("what SageMaker is asked for", () => {
     });
     const { MaxConcurrentTransforms, MaxPayloadInMB } = transform as unknown as Record<string, number>;
     expect(MaxConcurrentTransforms! * MaxPayloadInMB!).toBeLessThanOrEqual(100);
+    // SageMaker gives up on a record after an hour at most.
+    const { ModelClientConfig } = transform as unknown as { ModelClientConfig: Record<string, number> };
+    expect(ModelClientConfig.InvocationsTimeoutInSeconds).toBeLessThanOrEqual(3_600);
   });
 });
 

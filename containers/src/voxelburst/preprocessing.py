@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 
@@ -174,6 +173,8 @@ def nonzero_mask(channels: Sequence[NDArray]) -> NDArray[np.bool_]:
     faces = [zero[0], zero[-1], zero[:, 0], zero[:, -1], zero[:, :, 0], zero[:, :, -1]]
     if not any(face.any() for face in faces):
         return np.ones(zero.shape, bool)
+    import scipy.ndimage  # slow to import, and a volume without a border of zeros has ended above
+
     parts, count = scipy.ndimage.label(zero)
     outside = np.zeros(count + 1, bool)
     for face in (parts[0], parts[-1], parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import scipy.ndimage
 import torch
 import torch.nn.functional as F
 
@@ -142,6 +141,8 @@ def spline_matrix(old: int, new: int, order: int) -> np.ndarray:
     if order == 1:
         samples, extension = np.eye(old), 0
     else:
+        import scipy.ndimage  # slow to import, and data at the plan's spacing needs none of it
+
         # The prefilter of the extended axis, for each sample alone.
         extension = _EXTENSION
         samples = np.pad(np.eye(old), ((extension, extension), (0, 0)), mode="edge")

@@ -30,6 +30,43 @@ def test_sagemakers_hosts_get_each_a_rank_of_their_own_and_one_main_host(hosts: 
     assert sagemaker(hosts, main)["current_host"] == "algo-1"
 
 
+def test_sagemakers_hosts_talk_over_the_interface_that_it_names() -> None:
+    assert launch_of(8, sagemaker(2, 1), {}).environment() == {
+        "NCCL_SOCKET_IFNAME": "eth0",
+        "GLOO_SOCKET_IFNAME": "eth0",
+    }
+    assert launch_of(8, sagemaker(1, 0), {}).environment() == {}  # ranks of one host talk over its loopback
+    assert launch_of(8, {}, {}).environment() == {}
+
+
+def test_the_main_hosts_name_is_asked_for_until_it_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([OSError("not yet"), OSError("not yet"), "10.0.3.7"])
+    slept: list[float] = []
+
+    def resolve(name: str) -> str:
+        assert name == "algo-1"
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(launch.socket, "gethostbyname", resolve)
+    monkeypatch.setattr(launch.time, "sleep", slept.append)
+    launch._wait_for("algo-1")
+    assert len(slept) == 2
+
+
+def test_a_main_host_whose_name_never_resolves_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(_: str) -> str:
+        raise OSError("never")
+
+    monkeypatch.setattr(launch.socket, "gethostbyname", resolve)
+    monkeypatch.setattr(launch, "_RESOLVE_SECONDS", -1.0)
+    with pytest.raises(StageError) as error:
+        launch._wait_for("algo-1")
+    assert (error.value.code, error.value.got) == ("MainHostUnreachable", '"algo-1"')
+
+
 @pytest.mark.parametrize("hosts", [1, 2, 16])
 @pytest.mark.parametrize("main", [0, 1])
 def test_batchs_nodes_get_each_a_rank_and_the_main_node_the_first(hosts: int, main: int) -> None:

@@ -67,6 +67,23 @@ def test_every_thing_that_a_cpu_lacks_is_named(bf16: None) -> None:
     assert ddp.channels_last and ddp.fused_norm and not ddp.compiled
 
 
+def test_classes_are_loaded_by_torch_in_float32_on_a_cpu_and_it_says_so(
+    bf16: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "has_compiler", lambda: True)
+    plain, amp, fused = (strategy_of(name, "bf16", CPU, of_classes=True) for name in ("fp32", "amp", "fused"))
+    assert plain.fallbacks == []
+    assert (amp.precision, amp.loader, len(amp.fallbacks)) == ("fp32", "torch", 1)
+    assert "float32 was used" in amp.fallbacks[0]
+    assert fused.loader == "torch"
+    said = " ".join(fused.fallbacks)
+    assert "dali has no loader of classes" in said
+    assert "DALI's operators" not in said  # it was not used, whatever it would have run on
+    on_gpu = strategy_of("fused", "bf16", GPU, of_classes=True)
+    assert (on_gpu.precision, on_gpu.loader, len(on_gpu.fallbacks)) == ("bf16", "torch", 1)
+    assert "triton has no loader of classes" in on_gpu.fallbacks[0]
+
+
 def test_without_a_compiler_the_step_is_not_compiled_and_it_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

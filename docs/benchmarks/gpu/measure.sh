@@ -1,5 +1,5 @@
 #!/bin/sh
-# One measurement on a GPU machine: measure.sh STEP [SECONDS]. See README.md beside this.
+# One measurement on a GPU machine: measure.sh STEP [SECONDS [ARGUMENT ...]]. See README.md beside this.
 export PATH="/tmp/vb/node_modules/.bin:$PATH" VOXELBURST_HOME=/tmp/vbhome PYTHONUNBUFFERED=1
 OUT=${OUT:-/tmp/out}
 python=/tmp/vb/.venv/bin/python
@@ -29,6 +29,24 @@ case $1 in
       --set infer.mirroring=true --json > "$OUT/run.json"
     cp /tmp/vbhome/store/artefacts/runs/hippocampus-*/report/report.json "$OUT/"
     ;;
+  seeds) # seeds of fold1, such as: seeds 600 2 3
+    shift 2
+    for seed in "$@"; do
+      vb run data/hippocampus --set folds=fold1 --set strategies=fused --set train.minutes=4.8 --set "train.seed=$seed" \
+        --set engines=triton --set infer.mirroring=true --json > "$OUT/seed$seed.json"
+    done
+    ;;
+  folds) # the other three, half as long
+    vb run data/hippocampus --set folds=fold0,fold2,fold3 --set strategies=fused --set train.steps=24000 \
+      --set engines=triton --set infer.mirroring=true --json > "$OUT/folds.json"
+    ;;
+  models) # such as: models 500 resenc-unet swin-unetr
+    shift 2
+    for model in "$@"; do
+      vb run data/hippocampus --set folds=fold1 --set strategies=fused --set train.minutes=2 --set "model=$model" \
+        --set engines=torch,inductor --json > "$OUT/$model.json"
+    done
+    ;;
   nnunet)
     peer nnunet /tmp/gpu-nn
     beside hippocampus nnunet preprocess,predict nnunet.json
@@ -44,8 +62,9 @@ case $1 in
     ;;
   ct)
     peer monai /tmp/gpu-py
+    peer nnunet /tmp/gpu-nn
     $python -m voxelburst phantoms --out /tmp/ct --seed 7 --cases 10 --test-cases 0 --dicom 0 --no-bad \
-      --shape 512 512 200 --spacing 1 1 1
+      --shape 512 512 200
     vb plan /tmp/ct --set folds=fold0
     task=$(task_of ct)
     shards=$($python -c "import json, sys; print(json.load(open(sys.argv[1]))['shards'])" "$task")
@@ -53,6 +72,7 @@ case $1 in
       AWS_BATCH_JOB_ARRAY_INDEX=$shard $python -m voxelburst preprocess --task "file://$task"
     done
     beside ct monai predict ct.json
+    beside ct nnunet preprocess ct-preprocess.json
     ;;
   norms)
     for case in "40,56,40 plugin fp16" "40,56,40 operations fp16" "128,128,128 plugin fp16" "128,128,128 layer fp16"; do

@@ -31,7 +31,7 @@ function rocFigure({ name, classes, cases, auc }: Classification): Html {
       marginBottom: 40,
       marginTop: 10,
       marginRight: 12,
-      x: { label: "share of other cases called it", domain: [0, 1], ticks: 5 },
+      x: { label: "share of other cases called it", labelOffset: 36, domain: [0, 1], ticks: 5 },
       y: { label: null, domain: [0, 1], ticks: 5, grid: true },
       marks: [
         Plot.line(

@@ -57,7 +57,7 @@ main > section.verdict { margin-top: 0; padding-top: 1.2rem; border-top: 1px sol
 .table { margin: 1.2rem 0 0; overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font: 0.86rem/1.4 var(--sans); font-variant-numeric: tabular-nums lining-nums; }
 caption { padding-bottom: 0.5rem; text-align: left; font: italic 1rem/1.4 var(--serif); color: var(--soft); }
-th, td { padding: 0.5rem 0.6rem; text-align: left; vertical-align: top; }
+th, td { padding: 0.5rem 0.45rem; text-align: left; vertical-align: top; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); vertical-align: bottom; font-weight: 600; line-height: 1.25; }

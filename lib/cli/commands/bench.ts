@@ -31,6 +31,7 @@ import { datasetOptions, examineAloud, type RunOptions, showExamination } from "
 
 export interface BenchOptions extends Pick<RunOptions, "recipe" | "set"> {
   strategies?: string;
+  gpus?: string;
   engines?: string;
   augmentations?: string;
   without?: string;
@@ -160,6 +161,7 @@ function judged({ emit }: CommandContext, comparison: Comparison, json: object):
 async function phantoms(context: CommandContext, options: BenchOptions): Promise<Round> {
   const given: [string, string | undefined][] = [
     ["--strategies", options.strategies],
+    ["--gpus", options.gpus],
     ["--engines", options.engines],
     ["--augmentations", options.augmentations],
     ["--without", options.without],
@@ -266,7 +268,8 @@ async function peerRows(
 
 function priced(row: BenchRow, usdPerGpuHour: number, gpus: number): BenchRow {
   if (gpus === 0 || !row.volumesPerSecond || typeof row.usdPer1000Volumes === "number") return row;
-  return { ...row, usdPer1000Volumes: ((1000 / row.volumesPerSecond) * usdPerGpuHour) / 3600 };
+  const usdPerHour = usdPerGpuHour * (row.gpus ?? 1);
+  return { ...row, usdPer1000Volumes: ((1000 / row.volumesPerSecond) * usdPerHour) / 3600 };
 }
 
 function readBaseline(file: string): Bench {

@@ -38,6 +38,7 @@ const job = fc.record({
   attempts: fc.integer({ min: 1, max: 3 }),
   waitSeconds: fc.integer({ min: 600, max: 3_600 }),
   usdPerHour: fc.integer({ min: 1, max: 110 }),
+  keepAliveSeconds: fc.constantFrom(0, 0, 900, 21_600),
 });
 const task = fc.array(job, { minLength: 1, maxLength: 3 }).map((rungs) => ({ rungs }));
 const run = fc.record({
@@ -108,13 +109,15 @@ class Deployment {
     await Promise.all(
       lanes.map(async (tasks, lane) => {
         for (const [position, { rungs }] of tasks.entries())
-          for (const [step, { usdPerHour, ...limits }] of rungs.entries()) {
+          for (const [step, { usdPerHour, keepAliveSeconds, ...limits }] of rungs.entries()) {
             if (isOver()) return;
             const taskId = `task-${lane}-${position}`;
             const instanceType = `${runId}.${taskId}.${step}`;
             this.prices.set(instanceType, usdPerHour);
             const bounded: BoundedJob = {
               ...limits,
+              // A training has whole instances.
+              ...(limits.service === "training" ? { childrenPerInstance: 1, keepAliveSeconds } : {}),
               name: `${taskId}-${runId}-k${step}-*`,
               queue: "queue",
               instanceType,

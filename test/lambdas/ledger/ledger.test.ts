@@ -147,6 +147,17 @@ describe("settling", () => {
     expect(await committed()).toBe(600);
   });
 
+  it("counts the time that a warm pool keeps the instances for", async () => {
+    const { ports, see, now, pass, committed } = deployment();
+    const warm = input({ job: { ...job, keepAliveSeconds: 1_800 } });
+    await reserve(warm, ports);
+    expect(await committed()).toBe(3_000);
+    const fromMs = now();
+    pass(HOUR / 2);
+    see({ ...nothing, times: ["a", "b"].map((instance) => ({ instance, fromMs, toMs: now() })) });
+    expect(await settle(warm, ports)).toEqual({ settled: true, usd: 20 });
+  });
+
   it("stops what still runs, and keeps the reservation until it has ended", async () => {
     const { ports, see, now, stopped, committed } = deployment();
     await reserve(input(), ports);

@@ -22,6 +22,8 @@ interface Instance {
   id: string;
   fromMs: number;
   toMs: number;
+  /** In a warm pool after its job: on the bill, in no record of the job. */
+  keptMs?: number;
   usdPerHour: number;
 }
 
@@ -99,8 +101,8 @@ export class SimulatedAws implements Jobs {
     const runs = new Map<string, number>();
     const months = new Map<string, number>();
     for (const { instances, runId } of this.jobs)
-      for (const { fromMs, toMs, usdPerHour } of instances) {
-        const charged = Math.max(LEAST_SECONDS * 1000, toMs - fromMs);
+      for (const { fromMs, toMs, keptMs = 0, usdPerHour } of instances) {
+        const charged = Math.max(LEAST_SECONDS * 1000, toMs - fromMs) + keptMs;
         runs.set(runId, (runs.get(runId) ?? 0) + (charged / 3.6e6) * usdPerHour);
         for (let at = fromMs; at < fromMs + charged; ) {
           const date = new Date(at);
@@ -161,6 +163,7 @@ export class SimulatedAws implements Jobs {
       id: `${submitted.id}#${index}`,
       fromMs,
       toMs,
+      keptMs: this.random() * (job.keepAliveSeconds ?? 0) * 1000,
       usdPerHour,
     }));
     submitted.endMs = toMs;

@@ -21,6 +21,7 @@ from ..loaders import Cases
 from ..loaders.torch_loader import workers_of
 from ..progress import Progress
 from ..training.strategy import NAMES
+from .distributed_rows import RANK, add_scaling, distributed_row, rank_main
 from .operations import matrix_teraflops, teraflop
 from .peers import REQUIREMENTS, peer_rows
 from .phantom_cases import CLASSES, phantom_cases
@@ -42,6 +43,8 @@ Job = Callable[[], Row | list[Row]]
 
 def main(arguments: list[str]) -> int:
     """Prints the document. A row that failed is named in it with its error: the others are worth having."""
+    if arguments[:1] == [RANK]:
+        return rank_main(Path(arguments[1]))
     options = _options(arguments)
     where = current_device()
     described = host.describe(_PACKAGES, gpus=1 if where.type == "cuda" else 0)
@@ -71,6 +74,7 @@ def main(arguments: list[str]) -> int:
         for done, (name, job) in enumerate(jobs):
             progress.update(done, name)
             _attempt(name, job, rows, failed)
+            add_scaling(rows)
             # Row by row: what is measured is kept, whatever happens to the next one.
             if done + 1 < len(jobs):
                 print(json.dumps(document), flush=True)
@@ -86,7 +90,13 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         prog="python -m voxelburst bench", description="Times training strategies and engines, row by row."
     )
     names = lambda allowed: lambda text: _names(text, allowed)  # noqa: E731
-    parser.add_argument("--strategies", type=names(NAMES[:-1]), default=["fp32", "amp", "dali", "fused"])
+    parser.add_argument("--strategies", type=names(NAMES), default=["fp32", "amp", "dali", "fused"])
+    parser.add_argument(
+        "--gpus",
+        type=_counts,
+        default=[],
+        help="of ddp, such as 1,2,4,8; on a CPU processes; default: all GPUs",
+    )
     parser.add_argument("--augmentations", type=names(tuple(AUGMENTATIONS)), default=["mlperf", "recipe"])
     parser.add_argument(
         "--without", type=names(tuple(WITHOUT)), default=[], help="rows of fused without these"
@@ -126,6 +136,13 @@ def _names(text: str, allowed: tuple[str, ...]) -> list[str]:
         if name not in allowed:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}")
     return wanted
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) for part in text.split(",")]
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0")
+    return counts
 
 
 def _shape(text: str) -> Zyx:
@@ -210,6 +227,9 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
     jobs: list[tuple[str, Job]] = []
     for augmentation in options.augmentations:
         for name in options.strategies:
+            if name == "ddp":
+                jobs += _distributed(options, work, augmentation, measuring)
+                continue
             jobs.append(
                 (
                     f"{name}, {augmentation} augmentation",
@@ -242,6 +262,19 @@ def _jobs(options: argparse.Namespace, work: Work) -> list[tuple[str, Job]]:
 
         jobs += engine_rows(work, options.engines, measuring, profile=options.profile)
     return jobs
+
+
+def _distributed(
+    options: argparse.Namespace, work: Work, augmentation: str, measuring: Measuring
+) -> list[tuple[str, Job]]:
+    everything = torch.cuda.device_count() if work.device.type == "cuda" else 2
+    return [
+        (
+            f"ddp x {count}, {augmentation} augmentation",
+            lambda count=count: distributed_row(work, augmentation, measuring, count),  # type: ignore[misc]
+        )
+        for count in options.gpus or [everything]
+    ]
 
 
 def _whole_commands(options: argparse.Namespace, run: RunCases, temporary: Path) -> list[tuple[str, Job]]:

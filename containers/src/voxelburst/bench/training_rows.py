@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from .. import host
 from ..contract import Network, Zyx, frozen
@@ -24,6 +25,7 @@ from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
 from ..training.clock import StepClock
 from ..training.gpu_busy import GpuBusy
+from ..training.launch import Rank
 from ..training.memory import keep_freed_memory
 from ..training.network import network_for
 from ..training.optimizer import optimizer_of
@@ -51,8 +53,8 @@ WITHOUT: dict[str, dict[str, Any]] = {
 class Work:
     """What the rows train on.
 
-    folders: of the cases' arrays. median_shape: of the cases, for volumes/s; None where they stand for none.
-    matrix_peak: TFLOP/s by type.
+    folders: of the cases' arrays. batch: of a device. median_shape: of the cases, for volumes/s; None where
+    they stand for none. matrix_peak: TFLOP/s by type.
     """
 
     cases: Cases
@@ -79,10 +81,19 @@ class Measuring:
     limit_seconds: float = 30.0
 
 
+ALONE = Rank(rank=0, ranks=1, local_rank=0)
+
+
 def training_row(
-    work: Work, name: str, augmentation: str, measuring: Measuring, *, without: str | None = None
+    work: Work,
+    name: str,
+    augmentation: str,
+    measuring: Measuring,
+    *,
+    without: str | None = None,
+    me: Rank = ALONE,
 ) -> dict[str, Any]:
-    """Trains with a strategy for some steps; the row, in the wire's names.
+    """Trains with a strategy for some steps; the row, in the wire's names. Of several ranks, this one's own.
 
     Raises:
         StageError: what the strategy raises. RuntimeError: what PyTorch does, memory included.
@@ -91,7 +102,7 @@ def training_row(
     if without:
         strategy = dataclasses.replace(strategy, **WITHOUT[without])
     try:
-        return _measured(work, name, strategy, augmentation, measuring, without)
+        return _measured(work, name, strategy, augmentation, measuring, without, me)
     finally:
         # Of a compiled function torch.compile keeps eight shapes at most; graphs and workers hold memory.
         torch.compiler.reset()
@@ -107,6 +118,7 @@ def _measured(
     augmentation: str,
     measuring: Measuring,
     without: str | None,
+    me: Rank,
 ) -> dict[str, Any]:
     device = work.device
     on_gpu = device.type == "cuda"
@@ -118,16 +130,16 @@ def _measured(
         torch.set_num_threads(host.cpus())
         keep_freed_memory()
     began = time.monotonic()
-    take = step_of(work, strategy)
-    source = batches_of(work, strategy, augmentation, resident=without != "residence")
+    take = step_of(work, strategy, me)
+    source = batches_of(work, strategy, augmentation, resident=without != "residence", me=me)
     with contextlib.closing(source):
-        first = _seconds_of(
+        first = seconds_of(
             lambda: take(next(source), 0.01), device, measuring.warm_up, 0, measuring.limit_seconds
         )
         warm_up_seconds = time.monotonic() - began
         busy = GpuBusy(device)
         with busy:
-            loaded = _seconds_of(
+            loaded = seconds_of(
                 lambda: take(next(source), 0.01),
                 device,
                 measuring.steps,
@@ -136,7 +148,7 @@ def _measured(
             )
         kept = next(source)
         kept = Batch(image_ncdhw=kept.image_ncdhw.clone(), label_ndhw=kept.label_ndhw.clone())
-    resident = _seconds_of(
+    resident = seconds_of(
         lambda: take(kept, 0.01),
         device,
         max(5, measuring.steps // 2),
@@ -185,8 +197,8 @@ def _measured(
     }
 
 
-def step_of(work: Work, strategy: Strategy) -> TrainingStep:
-    """A step of an untrained network."""
+def step_of(work: Work, strategy: Strategy, me: Rank = ALONE) -> TrainingStep:
+    """A step of an untrained network, its gradients' mean over the ranks."""
     network = network_for(work.network, strategy, work.device, seed=0).train()
     return TrainingStep(
         network,
@@ -195,17 +207,24 @@ def step_of(work: Work, strategy: Strategy) -> TrainingStep:
         strategy,
         LossOptions(level_weights=supervision_weights(work.network), batch_dice=work.batch_dice),
         work.device,
+        ranks=me.ranks,
     )
 
 
-def batches_of(work: Work, strategy: Strategy, augmentation: str, *, resident: bool = True) -> Any:
-    """An endless generator of batches."""
+def batches_of(
+    work: Work, strategy: Strategy, augmentation: str, *, resident: bool = True, me: Rank = ALONE
+) -> Any:
+    """An endless generator of this rank's part of the batches."""
     sampling = AUGMENTATIONS[augmentation](
-        seed=0, patch=work.patch, batch=work.batch, channels=work.network.input_channels, dummy2d=work.dummy2d
+        seed=0,
+        patch=work.patch,
+        batch=work.batch * me.ranks,
+        channels=work.network.input_channels,
+        dummy2d=work.dummy2d,
     )
     options = LoaderOptions(
         first_step=0,
-        positions=range(work.batch),
+        positions=range(me.rank * work.batch, (me.rank + 1) * work.batch),
         classes=work.network.output_classes,
         masked=work.masked,
         device=work.device,
@@ -216,10 +235,13 @@ def batches_of(work: Work, strategy: Strategy, augmentation: str, *, resident: b
     return made
 
 
-def _seconds_of(
+def seconds_of(
     step: Callable[[], None], device: torch.device, least: int, least_seconds: float, limit_seconds: float
 ) -> np.ndarray:
-    """Seconds of each step, from one's end to the next one's, on the GPU's own time line."""
+    """Seconds of each step, from one's end to the next one's, on the GPU's own time line.
+
+    Ranks take as many steps as the first of them finds right: they wait for each other in every one.
+    """
     clock = StepClock(device)
     taken: list[float] = []
     began = time.monotonic()
@@ -230,11 +252,21 @@ def _seconds_of(
             step()
             clock.step()
         taken += clock.collect()
-        elapsed = time.monotonic() - began
+        pace, elapsed = _agreed([float(np.median(taken[-together:])), time.monotonic() - began], device)
         # About a second's worth is asked for at once: to wait for the GPU more often would hold it up.
-        together = min(200, max(1, round(1 / max(float(np.median(taken[-together:])), 1e-6))))
+        together = min(200, max(1, round(1 / max(pace, 1e-6))))
         if (len(taken) >= least and elapsed >= least_seconds) or elapsed > limit_seconds:
             return np.array(taken)
+
+
+def _agreed(values: list[float], device: torch.device) -> list[float]:
+    """The first rank's."""
+    if not dist.is_initialized():
+        return values
+    agreed = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(agreed, 0)
+    found: list[float] = agreed.tolist()
+    return found
 
 
 def rounded(value: float | None) -> float | None:

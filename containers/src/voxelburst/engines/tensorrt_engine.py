@@ -115,7 +115,7 @@ def _register_plugin() -> str | None:
 
 
 def _raised_by_plugin() -> list[str]:
-    """What our plugin raised in the build that failed; TensorRT keeps it to itself."""
+    """What our plugin raised since the last call; TensorRT keeps it to itself."""
     module = sys.modules.get(f"{__package__}.tensorrt_plugin")
     said = [] if module is None else list(module.raised)
     if module is not None:
@@ -184,6 +184,7 @@ def _built(graph: Path, site: Site) -> bytes:
     profile.set_shape(onnx_export.INPUT, (1, *window), (batch, *window), (batch, *window))
     config.add_optimization_profile(profile)
     cache_file = _cache_file(trt.__version__, "timing")
+    _raised_by_plugin()  # of a build before this one, which went well without what raised
     cache = config.create_timing_cache(cache_file.read_bytes() if cache_file.exists() else b"")
     config.set_timing_cache(cache, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)

@@ -20,9 +20,6 @@ from .cases import Cases
 from .draws import Sampling
 from .torch_loader import augment, batches_of
 
-FALLBACK = (
-    "Whole volumes are loaded and augmented by the torch loader alone: {wanted} has no loader of classes."
-)
 IMAGE_FILE = "image.npy"
 
 

@@ -88,6 +88,7 @@ def _classify(
             record.spacing_mm_zyx,
             preparation,
             box_zyx=record.nonzero_box_zyx,
+            where=engine.device,
         )
         return case, record, prepared.image_cdhw, time.perf_counter() - began
 

@@ -65,7 +65,7 @@ def run(task: TrainTask, stage: Stage) -> TrainResult | None:
         here = launch.launch_of(processes, launch.resource_config(), os.environ)
         if here.nodes * here.processes > 1 and not launch.under_torchrun():
             # Under SageMaker the ranks read the task from the hyperparameters, as this process did.
-            launch.launch_ranks(here, sys.argv[2:])
+            launch.launch_ranks(here, sys.argv[1:])
             return None
         me = launch.Rank.here()
         with _StopAsked(me.rank) as stop:
@@ -92,26 +92,18 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
 
     # The strategy: what it adds to the one before it.
     plan = stage.plan()
-    strategy = strategy_of(task.strategy, plan.precision, device)
+    classes = plan.dataset.classes
+    strategy = strategy_of(task.strategy, plan.precision, device, of_classes=bool(classes))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
 
     # Data.
     cases = stage.cases(TrainCase)
-    classes = plan.dataset.classes
     masked = [bool(n.masked) for n in plan.normalisation]
     train_cases, validation_cases = (
         _cases_of([c for c in cases if c.part == part], classes, _file_of(stage, cases), masked)
         for part in ("train", "validation")
     )
-    if classes and strategy.precision == "bf16" and device.type == "cpu":
-        strategy = strategy.replaced(precision="fp32", fallback=class_loss.NO_BF16_ON_CPU)
-    kind, fallbacks = strategy.loader, list(strategy.fallbacks)
-    if classes and kind != "torch":
-        # DALI was not used, whatever it would have run on.
-        fallbacks = [one for one in fallbacks if "DALI" not in one]
-        fallbacks.append(class_loader.FALLBACK.format(wanted=kind))
-        kind = "torch"
     sampling = Sampling.of(plan)
     if sampling.batch < me.ranks:
         raise StageError(
@@ -200,7 +192,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
     network.train()
     busy = GpuBusy(device)
     # Closed with the loop: a loader may have processes.
-    source = batches(train_cases, kind, first_step, positions, augment=True)
+    source = batches(train_cases, strategy.loader, first_step, positions, augment=True)
     with busy, contextlib.closing(source):
         clock.start()
         while budget.total is None or step < budget.total:
@@ -281,7 +273,7 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         fold=task.fold,
         strategy=task.strategy,
         precision=precision,
-        loader=kind,
+        loader=strategy.loader,
         batch=sampling.batch,
         steps=step,
         resumed_from_step=first_step,
@@ -295,9 +287,9 @@ def _train(task: TrainTask, stage: Stage, me: launch.Rank, stop: _StopAsked) -> 
         weights_sha256=weights_sha256,
         parameters=models.parameter_count(network),
         host=host.describe(
-            _PACKAGES[kind],
+            _PACKAGES[strategy.loader],
             gpus=me.ranks if device.type == "cuda" else 0,
-            fallbacks=fallbacks + ([f"No CUDA graph: {why}"] if (why := take.graph_failure) else []),
+            fallbacks=strategy.fallbacks + ([f"No CUDA graph: {why}"] if (why := take.graph_failure) else []),
         ),
     )
 

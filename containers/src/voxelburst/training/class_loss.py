@@ -17,12 +17,6 @@ from ..metrics.classification import accuracy, macro_auc
 from .strategy import Strategy
 
 MOST_WATCHED = 64
-# Seen with PyTorch's oneDNN on a processor with bf16: one step in ten has weight gradients that are not
-# finite, of convolutions over 2x2x2 voxels; in float32 none has.
-NO_BF16_ON_CPU = (
-    "On this processor bf16 gradients of convolutions over the network's last, small grids are not always "
-    "finite: float32 was used."
-)
 
 
 def class_loss(

@@ -31,6 +31,13 @@ class Launch:
     node_rank: int
     processes: int
     main_address: str
+    interface: str | None = None  # by which the hosts reach each other, where the service names it
+
+    def environment(self) -> dict[str, str]:
+        """What NCCL (to find its peers, before EFA carries the data) and gloo would guess among several."""
+        if self.interface is None:
+            return {}
+        return {"NCCL_SOCKET_IFNAME": self.interface, "GLOO_SOCKET_IFNAME": self.interface}
 
     def arguments(self, port: int = PORT) -> list[str]:
         return [
@@ -49,7 +56,8 @@ def launch_of(processes: int, resource_config: Mapping[str, Any], environment: M
 
     Args:
         processes: on each host.
-        resource_config: SageMaker's resourceconfig.json (current_host, hosts); empty outside of it.
+        resource_config: SageMaker's resourceconfig.json (current_host, hosts, network_interface_name); empty
+            outside of it.
         environment: with AWS_BATCH_JOB_NUM_NODES and its siblings in a Batch multi-node job. The main node
             has no main address in its environment: it is reached at its own.
 
@@ -70,8 +78,12 @@ def launch_of(processes: int, resource_config: Mapping[str, Any], environment: M
             )
         rank = hosts.index(current)
         # One host's name need not resolve: the local engine's does not.
-        main = hosts[0] if len(hosts) > 1 else "127.0.0.1"
-        return Launch(nodes=len(hosts), node_rank=rank, processes=processes, main_address=main)
+        main, interface = "127.0.0.1", None
+        if len(hosts) > 1:
+            main, interface = hosts[0], resource_config.get("network_interface_name")
+        return Launch(
+            nodes=len(hosts), node_rank=rank, processes=processes, main_address=main, interface=interface
+        )
     nodes = int(environment.get("AWS_BATCH_JOB_NUM_NODES", "1"))
     if nodes == 1:
         return Launch(nodes=1, node_rank=0, processes=processes, main_address="127.0.0.1")
@@ -96,8 +108,11 @@ def processes_of(task: TrainTask, environment: Mapping[str, str]) -> int:
     return int(environment.get("VOXELBURST_DDP_PROCESSES", "1")) if task.strategy == "ddp" else 1
 
 
-def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
+def launch_ranks(launch: Launch, arguments: list[str]) -> None:
     """Starts the ranks of this host by torchrun and waits for them. SIGTERM is passed on to them.
+
+    Args:
+        arguments: each rank's, of `python -m voxelburst`.
 
     Raises:
         StageError: that of the rank that failed first; TrainingRankFailed when it left none; TrainingStopped
@@ -112,8 +127,9 @@ def launch_ranks(launch: Launch, task_arguments: list[str]) -> None:
     share = str(max(1, host.cpus() // launch.processes))
     with tempfile.TemporaryDirectory(prefix="voxelburst-ranks-") as errors:
         process = subprocess.Popen(
-            [*command, "-m", "voxelburst", "train", *task_arguments],
-            env={**os.environ, "OMP_NUM_THREADS": share, _ERRORS_VARIABLE: errors},
+            [*command, "-m", "voxelburst", *arguments],
+            # What the deployment sets itself stays.
+            env={**launch.environment(), **os.environ, "OMP_NUM_THREADS": share, _ERRORS_VARIABLE: errors},
         )
         was_stopped = False
 

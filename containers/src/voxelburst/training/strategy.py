@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 
@@ -15,6 +14,15 @@ from ..machine import native_bf16
 NAMES = ("fp32", "amp", "dali", "fused", "ddp")
 # cuDNN 9.8 to 9.10 gave wrong results of 3-D convolutions in bf16 (reference/performance.md).
 _WRONG_CUDNN = range(90800, 91100)
+# Seen with PyTorch's oneDNN on a processor with bf16: one step in ten has weight gradients that are not
+# finite, of convolutions over 2x2x2 voxels; in float32 none has.
+_NO_BF16_OF_CLASSES = (
+    "On this processor bf16 gradients of convolutions over the network's last, small grids are not always "
+    "finite: float32 was used."
+)
+_LOADER_OF_CLASSES = (
+    "Whole volumes are loaded and augmented by the torch loader alone: {} has no loader of classes."
+)
 
 
 @frozen
@@ -35,10 +43,6 @@ class Strategy:
     graph: bool
     fallbacks: list[str]
 
-    def replaced(self, *, precision: str, fallback: str) -> Strategy:
-        """The same in another precision, for the reason that the fallback says."""
-        return dataclasses.replace(self, precision=precision, fallbacks=[*self.fallbacks, fallback])
-
     @property
     def autocast_type(self) -> torch.dtype | None:
         return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
@@ -48,8 +52,13 @@ class Strategy:
         return torch.channels_last_3d if self.channels_last else torch.contiguous_format
 
 
-def strategy_of(name: str, planned_precision: str, device: torch.device) -> Strategy:
+def strategy_of(
+    name: str, planned_precision: str, device: torch.device, *, of_classes: bool = False
+) -> Strategy:
     """What a strategy means on a device.
+
+    Args:
+        of_classes: the network classifies whole volumes, which the torch loader alone has.
 
     On a GPU channels-last comes with the fused norm, without which it is slower. On a CPU it is a quarter
     faster with any norm, and is used wherever the strategy is not the plain one.
@@ -67,6 +76,9 @@ def strategy_of(name: str, planned_precision: str, device: torch.device) -> Stra
             "times slower: float32 was used."
         )
         precision = "fp32"
+    if precision == "bf16" and not on_gpu and of_classes:
+        fallbacks.append(_NO_BF16_OF_CLASSES)
+        precision = "fp32"
     if precision == "bf16" and on_gpu and torch.backends.cudnn.version() in _WRONG_CUDNN:
         raise StageError(
             "CudnnWrong",
@@ -77,7 +89,7 @@ def strategy_of(name: str, planned_precision: str, device: torch.device) -> Stra
         )
     loader = "dali" if rung >= NAMES.index("dali") else "torch"
     fused = rung >= NAMES.index("fused")
-    if loader == "dali" and not on_gpu:
+    if loader == "dali" and not on_gpu and not of_classes:
         fallbacks.append("There is no GPU: DALI's operators ran on the CPU.")
     if fused and not on_gpu:
         fallbacks.append(
@@ -90,6 +102,9 @@ def strategy_of(name: str, planned_precision: str, device: torch.device) -> Stra
         compiled = False
     if compiled:
         loader = "triton"
+    if of_classes and loader != "torch":
+        fallbacks.append(_LOADER_OF_CLASSES.format(loader))
+        loader = "torch"
     if name == "ddp" and not on_gpu:
         fallbacks.append("There is no GPU: the processes talked by gloo, not by NCCL.")
     return Strategy(
