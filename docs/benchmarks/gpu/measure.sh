@@ -60,6 +60,26 @@ case $1 in
     phantoms --strategies fused --augmentations recipe --out "$OUT/ablation.json" \
       --without graph,gpu-loader,residence,stem,upsample,fused-norm,channels-last,compile
     ;;
+  ddp) # 1, 2, 4, 8 of the host's GPUs, as many as there are
+    gpus=$(nvidia-smi -L | wc -l)
+    counts=$(for n in 1 2 4 8; do [ $n -le "$gpus" ] && echo $n; done | paste -sd,)
+    phantoms --strategies fused,ddp --gpus "$counts" --augmentations mlperf --out "$OUT/ddp.json"
+    ;;
+  ddp-dice) # the same steps at the plan's batch on one GPU and on all
+    vb run data/hippocampus --set folds=fold1 --set "strategies=[fused, ddp]" --set train.steps=12000 \
+      --set engines=triton --set infer.mirroring=true --json > "$OUT/ddp-dice.json"
+    ;;
+  ddp-kill) # a rank is lost; the run ends failed, and goes on from its checkpoint
+    vb run data/hippocampus --set folds=fold1 --set strategies=ddp --set train.steps=9000 --set train.seed=5 \
+      --set train.checkpointMinutes=0.1 --set engines=triton > "$OUT/killed.log" 2>&1 &
+    until find /tmp/vbhome -path '*checkpoints/*' -newer "$OUT/killed.log" | grep -q .; do sleep 1; done
+    sleep 3
+    pkill -9 -n -f 'voxelburst train --task'
+    wait $! && echo "a run that lost a rank succeeded" >&2
+    vb resume > "$OUT/resumed.log" 2>&1
+    grep -h "resumed from step" "$OUT/resumed.log"
+    tail -n 12 "$OUT/resumed.log"
+    ;;
   ct)
     peer monai /tmp/gpu-py
     peer nnunet /tmp/gpu-nn
