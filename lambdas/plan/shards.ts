@@ -1,5 +1,5 @@
 // How many children an array gets.
-import type { Machine } from "../../lib/contracts/index.ts";
+import { type Machine, MOST_AT_ONCE } from "../../lib/contracts/index.ts";
 
 /** AWS Batch's least; the second child of a single case finds nothing to do. */
 const LEAST = 2;
@@ -20,5 +20,5 @@ export function shardsFor(stage: "preprocess" | "infer", cases: number, childGiB
 
 /** Trainings at once. On one machine one after the other: each rate is measured alone, on all of the machine. */
 export const trainConcurrency = (machine: Machine, trainings: number): number =>
-  // Accounts start with quotas of a few GPU instances; trainings that wait for one would time out instead of queueing.
-  machine.where === "aws" ? Math.max(1, Math.min(trainings, 4)) : 1;
+  // On AWS no more than quotas may hold: trainings that wait for an instance would time out instead of queueing.
+  machine.where === "aws" ? Math.max(1, Math.min(trainings, MOST_AT_ONCE)) : 1;

@@ -6,76 +6,117 @@ import {
   DescribeSubnetsCommand,
   DescribeVpcEndpointsCommand,
   EC2Client,
-  type _InstanceType as InstanceType,
+  type InstanceTypeInfo,
 } from "@aws-sdk/client-ec2";
 import { DescribeTrainingPlanCommand, SageMakerClient } from "@aws-sdk/client-sagemaker";
 import type { Deployment } from "../contracts/deployment.ts";
 import { GPU_INSTANCE_TYPES, type GpuInstanceTypeName } from "../contracts/instance-types.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
 
-const typesOf = (config: Deployment): GpuInstanceTypeName[] => [
-  ...new Set(config.fleets.map(({ instanceType }) => instanceType)),
-];
+/** A type that is configured: by which options, and in which of the zones it has to be. */
+interface Use {
+  type: GpuInstanceTypeName;
+  options: ("fleets" | "transform.instanceType" | "training.planInstanceType")[];
+  /** Nodes with EFA, and what is reserved, are in the first zone alone; others in whichever has them. */
+  isInFirstZone: boolean;
+}
+
+/** Of EC2 and of SageMaker, whose types are EC2's with "ml." before them; SageMaker's quotas are another matter (quotas.ts). */
+function usesOf({ fleets, training, transform }: Deployment): Use[] {
+  const uses = new Map<GpuInstanceTypeName, Use>();
+  const use = (type: GpuInstanceTypeName, option: Use["options"][number], isInFirstZone = false) => {
+    const known = uses.get(type);
+    uses.set(type, {
+      type,
+      options: [...new Set([...(known?.options ?? []), option])],
+      isInFirstZone: isInFirstZone || (known?.isInFirstZone ?? false),
+    });
+  };
+  for (const { rung, instanceType } of fleets) {
+    const hasEfa = rung !== "spot" && GPU_INSTANCE_TYPES[instanceType].efaCards > 0;
+    use(instanceType, "fleets", rung === "reservation" || hasEfa);
+  }
+  if (transform.enabled) use(transform.instanceType, "transform.instanceType");
+  if (training.planInstanceType) use(training.planInstanceType, "training.planInstanceType");
+  return [...uses.values()];
+}
 
 /** The zones that nodes may start in; undefined where the stack takes whatever the region has. */
 const zonesOf = (config: Deployment): string[] | undefined =>
   config.vpc.use === "existing" ? config.vpc.subnets.map(({ zone }) => zone) : config.zones;
 
+/** Of a type that a training plan alone reserves, the plan knows the zone: trainingPlanChecks. */
 export async function offeringChecks(config: Deployment, client: EC2Client = new EC2Client({})): Promise<Check[]> {
   const checks: Check[] = [];
-  for (const type of typesOf(config)) {
+  for (const use of usesOf(config)) {
+    if (use.options.every((option) => option === "training.planInstanceType")) continue;
     const { InstanceTypeOfferings = [] } = await client.send(
       new DescribeInstanceTypeOfferingsCommand({
         LocationType: "availability-zone",
-        Filters: [{ Name: "instance-type", Values: [type] }],
+        Filters: [{ Name: "instance-type", Values: [use.type] }],
       }),
     );
-    const zones = InstanceTypeOfferings.map(({ Location }) => Location!).sort();
-    const wanted = zonesOf(config);
-    const name = `zones of ${type}`;
-    if (zones.length === 0)
-      checks.push(
-        fail(name, "none in this region", "Deploy to a region that has the type, or name another in `fleets`."),
-      );
-    // Nodes with EFA run in the first zone alone.
-    else if (wanted && !zones.includes(wanted[0]!))
-      checks.push(
-        fail(
-          name,
-          `${zones.join(", ")}, not ${wanted[0]}`,
-          `Put one of ${zones.join(", ")} first in zones or subnets.`,
-        ),
-      );
-    else if (!wanted)
-      checks.push(
-        warn(name, zones.join(", "), `The stack takes two of the region's zones: name ${zones[0]} first in \`zones\`.`),
-      );
-    else checks.push(ok(name, zones.join(", ")));
+    checks.push(offeringCheck(use, InstanceTypeOfferings.map(({ Location }) => Location!).sort(), zonesOf(config)));
   }
   return checks;
 }
 
-/** Our table was transcribed by hand: EC2 itself is the authority on vCPUs, GPUs and EFA. */
+/** @param wanted - the zones of the deployment, if it names any */
+function offeringCheck({ type, options, isInFirstZone }: Use, zones: string[], wanted: string[] | undefined): Check {
+  const name = `zones of ${type}`;
+  const found = zones.join(", ");
+  if (zones.length === 0)
+    return fail(
+      name,
+      "none in this region",
+      `Deploy to a region that has the type, or name another in ${options.map((option) => `\`${option}\``).join(", ")}.`,
+    );
+  if (!wanted)
+    return warn(name, found, `The stack takes two of the region's zones: name ${zones[0]} first in \`zones\`.`);
+  if (isInFirstZone && !zones.includes(wanted[0]!))
+    return fail(name, `${found}, not ${wanted[0]}`, `Put one of ${found} first in zones or subnets.`);
+  if (wanted.some((zone) => zones.includes(zone))) return ok(name, found);
+  const otherwise = `${found}, not ${wanted.join(", ")}`;
+  const remedy = `Name one of ${found} in zones or subnets.`;
+  // SageMaker starts instances where the job's subnets are; that it has a type where EC2 has it is no more than likely.
+  return options.includes("fleets")
+    ? fail(name, otherwise, remedy)
+    : warn(name, otherwise, `${remedy} Without, infer falls to the fleets' arrays.`);
+}
+
+/** Our table was transcribed by hand: EC2 itself is the authority on which types exist, and on vCPUs, GPUs and EFA. */
 export async function instanceTypeChecks(config: Deployment, client: EC2Client = new EC2Client({})): Promise<Check[]> {
+  const uses = usesOf(config);
   const { InstanceTypes = [] } = await client.send(
-    new DescribeInstanceTypesCommand({ InstanceTypes: typesOf(config) as InstanceType[] }),
+    // A filter: in the list of InstanceTypes one that the region has not would be an error, and hide the others.
+    new DescribeInstanceTypesCommand({ Filters: [{ Name: "instance-type", Values: uses.map(({ type }) => type) }] }),
   );
-  return InstanceTypes.map((described) => {
-    const type = described.InstanceType as GpuInstanceTypeName;
-    const ours = GPU_INSTANCE_TYPES[type];
-    const efa = described.NetworkInfo?.EfaInfo?.MaximumEfaInterfaces ?? 0;
-    const gpus = (described.GpuInfo?.Gpus ?? []).reduce((sum, { Count = 0 }) => sum + Count, 0);
-    const differs = [
-      described.VCpuInfo?.DefaultVCpus !== ours.vcpus && `${described.VCpuInfo?.DefaultVCpus} vCPUs, not ${ours.vcpus}`,
-      gpus !== ours.gpus && `${gpus} GPUs, not ${ours.gpus}`,
-      // A type of which we use no EFA may have some.
-      ours.efaCards > 0 && efa !== ours.efaCards && `${efa} EFA interfaces, not ${ours.efaCards}`,
-    ].filter((one) => one !== false);
-    const name = `EC2's description of ${type}`;
-    return differs.length > 0
-      ? fail(name, differs.join("; "), "Report it: the launch template is made for another layout.")
-      : ok(name, `${ours.vcpus} vCPUs, ${gpus} GPUs, ${efa} EFA interfaces`);
+  return uses.map(({ type, options }) => {
+    const described = InstanceTypes.find(({ InstanceType }) => InstanceType === type);
+    return described
+      ? layoutCheck(type, described)
+      : fail(
+          `EC2's description of ${type}`,
+          "none: the region has no such type",
+          `Deploy to a region that has it, or name another in ${options.map((option) => `\`${option}\``).join(", ")}.`,
+        );
   });
+}
+
+function layoutCheck(type: GpuInstanceTypeName, described: InstanceTypeInfo): Check {
+  const ours = GPU_INSTANCE_TYPES[type];
+  const efa = described.NetworkInfo?.EfaInfo?.MaximumEfaInterfaces ?? 0;
+  const gpus = (described.GpuInfo?.Gpus ?? []).reduce((sum, { Count = 0 }) => sum + Count, 0);
+  const differs = [
+    described.VCpuInfo?.DefaultVCpus !== ours.vcpus && `${described.VCpuInfo?.DefaultVCpus} vCPUs, not ${ours.vcpus}`,
+    gpus !== ours.gpus && `${gpus} GPUs, not ${ours.gpus}`,
+    // A type of which we use no EFA may have some.
+    ours.efaCards > 0 && efa !== ours.efaCards && `${efa} EFA interfaces, not ${ours.efaCards}`,
+  ].filter((one) => one !== false);
+  const name = `EC2's description of ${type}`;
+  return differs.length > 0
+    ? fail(name, differs.join("; "), "Report it: launch templates and jobs are made for another layout.")
+    : ok(name, `${ours.vcpus} vCPUs, ${gpus} GPUs, ${efa} EFA interfaces`);
 }
 
 export async function reservationChecks(config: Deployment, client: EC2Client = new EC2Client({})): Promise<Check[]> {
@@ -115,15 +156,32 @@ export async function trainingPlanChecks(
   config: Deployment,
   client: SageMakerClient = new SageMakerClient({}),
 ): Promise<Check[]> {
-  const arn = config.training.trainingPlanArn;
+  const { trainingPlanArn: arn, planInstanceType } = config.training;
   if (!arn) return [];
   const name = "training plan";
   const plan = await client.send(new DescribeTrainingPlanCommand({ TrainingPlanName: arn.split("/").at(-1)! }));
-  const said = `${plan.Status}, ${plan.AvailableInstanceCount ?? 0} of ${plan.TotalInstanceCount ?? 0} instances free${plan.EndTime ? `, until ${plan.EndTime.toISOString()}` : ""}`;
+  const reserved = plan.ReservedCapacitySummaries ?? [];
+  const types = [...new Set(reserved.map(({ InstanceType }) => InstanceType))];
+  const zones = [...new Set(reserved.flatMap(({ AvailabilityZone }) => AvailabilityZone ?? []))];
+  const said = [
+    `${plan.Status}, ${plan.AvailableInstanceCount ?? 0} of ${plan.TotalInstanceCount ?? 0} ${types.join(", ")} free`,
+    zones.length > 0 ? ` in ${zones.join(", ")}` : "",
+    plan.EndTime ? `, until ${plan.EndTime.toISOString()}` : "",
+  ].join("");
+  if (types.some((type) => type !== `ml.${planInstanceType}`))
+    return [
+      fail(
+        name,
+        said,
+        `Correct \`training.planInstanceType\`: it is of ${types.join(", ")}, not of ml.${planInstanceType}.`,
+      ),
+    ];
+  if (plan.Status !== "Active") return [warn(name, said, "Trainings go to the next rung until the plan is active.")];
+  const wanted = zonesOf(config);
   return [
-    plan.Status === "Active"
+    zones.every((zone) => wanted?.includes(zone))
       ? ok(name, said)
-      : warn(name, said, "Trainings go to the next rung until the plan is active."),
+      : warn(name, said, `Its instances need a subnet in their zone: name ${zones.join(", ")} in zones or subnets.`),
   ];
 }
 

@@ -17,6 +17,8 @@ import {
 import { type Check, fail, look, ok, warn } from "./check.ts";
 import { describeStack } from "./deployed.ts";
 import { quotaChecks } from "./quotas.ts";
+import { sageMakerLogChecks } from "./sagemaker-logs.ts";
+import { spotRoleChecks } from "./service-roles.ts";
 
 /** @throws whatever AWS says to GetCallerIdentity: without an identity there is nothing else to ask */
 export async function examineAccount(config: Deployment): Promise<Check[]> {
@@ -37,6 +39,8 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
   await add("reservations", () => reservationChecks(config));
   await add("training plan", () => trainingPlanChecks(config));
   await add("addresses", () => addressChecks(config));
+  await add("Spot role", () => spotRoleChecks());
+  await add("SageMaker's log groups", () => sageMakerLogChecks(config));
   await add("stacks", () => stackChecks(config));
   return checks;
 }

@@ -3,7 +3,8 @@
 import { paginateListServiceQuotas, type ServiceQuota, ServiceQuotasClient } from "@aws-sdk/client-service-quotas";
 import type { Deployment } from "../contracts/deployment.ts";
 import { GPU_INSTANCE_TYPES } from "../contracts/instance-types.ts";
-import { type Check, fail, ok } from "./check.ts";
+import { MOST_AT_ONCE } from "../contracts/plan.ts";
+import { type Check, fail, ok, warn } from "./check.ts";
 
 /** EC2's quotas count vCPUs, by family and by Spot or not: the codes of its page "EC2 service quotas". */
 const EC2_VCPUS = {
@@ -15,18 +16,21 @@ const EC2_VCPUS = {
 /** Concurrent executions of the region's functions, all of the account's together. */
 const LAMBDA_CONCURRENCY = "L-B99A9384";
 /**
- * Functions of one run at once, at most: plan lets four trainings work side by side (lambdas/plan/shards.ts) and each of
- * them as many engines, of which each may ask the ledger; start-run, the guard and another run's plan and report beside
- * them. New accounts may have 10.
+ * Functions of one run at once, at most: each engine of each training may ask the ledger; start-run, the guard and another
+ * run's plan and report beside them. New accounts may have 10.
  */
-const FUNCTIONS_AT_ONCE = 4 * 4 + 4;
+const FUNCTIONS_AT_ONCE = MOST_AT_ONCE * MOST_AT_ONCE + 4;
 
 interface Need {
   service: "ec2" | "sagemaker" | "lambda";
-  /** A code, or the name that SageMaker gives a quota of one type. */
+  /** A code, or the name that SageMaker gives a quota of one type: the names of its page in Service Quotas. */
   quota: string;
   what: string;
+  /** What a run may ask for at once. */
   needed: number;
+  /** Where a smaller quota does: what one job takes, and what becomes of those that find none.
+   * @default - all that is needed */
+  enough?: { least: number; otherwise: string };
 }
 
 const familyOf = (instanceType: string): "p" | "g" => (instanceType.startsWith("p") ? "p" : "g");
@@ -57,23 +61,7 @@ export function needsOf(config: Deployment): Need[] {
       what: `vCPUs of standard instances, ${purchase === "spot" ? "Spot" : "On-Demand"} (ingest)`,
       needed: config.ingest.maxVcpus,
     });
-  if (config.training.backend === "sagemaker")
-    for (const each of config.fleets.filter(({ rung }) => rung !== "reservation")) {
-      const job = each.rung === "spot" ? "spot training job" : "training job";
-      need({
-        service: "sagemaker",
-        quota: `ml.${each.instanceType} for ${job} usage`,
-        what: `ml.${each.instanceType} for ${job}s`,
-        needed: each.rung === "spot" ? 1 : config.training.nodes,
-      });
-    }
-  if (config.transform.enabled)
-    need({
-      service: "sagemaker",
-      quota: `ml.${config.transform.instanceType} for transform job usage`,
-      what: `ml.${config.transform.instanceType} for transform jobs`,
-      needed: config.transform.maxNodes,
-    });
+  for (const one of sageMakerNeeds(config)) needs.set(one.quota, one);
   need({
     service: "lambda",
     quota: LAMBDA_CONCURRENCY,
@@ -81,6 +69,46 @@ export function needsOf(config: Deployment): Need[] {
     needed: FUNCTIONS_AT_ONCE,
   });
   return [...needs.values()];
+}
+
+/** SageMaker's instances are apart from EC2's: a quota for each type and kind of job. What is reserved has none. */
+function sageMakerNeeds({ fleets, training, transform }: Deployment): Need[] {
+  const needs: Need[] = [];
+  const need = (instanceType: string, use: string, rest: Pick<Need, "needed" | "enough">) =>
+    needs.push({
+      service: "sagemaker",
+      quota: `ml.${instanceType} for ${use} usage`,
+      what: `ml.${instanceType} for ${use}s`,
+      ...rest,
+    });
+  for (const { rung, instanceType } of training.backend === "sagemaker" ? fleets : []) {
+    if (rung === "reservation") continue;
+    // A training of several nodes runs over EFA alone, and never on Spot.
+    const nodes = rung !== "spot" && GPU_INSTANCE_TYPES[instanceType].efaCards > 0 ? training.nodes : 1;
+    const needed = MOST_AT_ONCE * nodes;
+    const each = nodes > 1 ? `, each on up to ${nodes} instances` : "";
+    need(instanceType, rung === "spot" ? "spot training job" : "training job", {
+      needed,
+      enough: {
+        least: nodes,
+        otherwise: `A run trains up to ${MOST_AT_ONCE} at once${each}; what is refused goes to the next rung, and fails on the last.`,
+      },
+    });
+    if (training.warmPoolSeconds > 0 && rung !== "spot")
+      need(instanceType, "training warm pool", {
+        needed,
+        enough: { least: 0, otherwise: "Instances beyond it are not kept for the next training." },
+      });
+  }
+  if (transform.enabled)
+    need(transform.instanceType, "transform job", {
+      needed: MOST_AT_ONCE * MOST_AT_ONCE * transform.maxNodes,
+      enough: {
+        least: transform.maxNodes,
+        otherwise: `A run of several trainings and engines infers up to ${MOST_AT_ONCE * MOST_AT_ONCE} times at once, each on ${transform.maxNodes} instances; what is refused goes to the fleets' arrays.`,
+      },
+    });
+  return needs;
 }
 
 export async function quotaChecks(
@@ -91,16 +119,27 @@ export async function quotaChecks(
   const checks: Check[] = [];
   for (const service of [...new Set(needs.map((need) => need.service))]) {
     const quotas = await quotasOf(service, client);
-    for (const { what, quota, needed } of needs.filter((need) => need.service === service)) {
-      const found = quotas.find(({ QuotaCode, QuotaName }) => QuotaCode === quota || QuotaName === quota);
-      const name = `quota: ${what}`;
-      const remedy = `Ask for at least ${needed} in Service Quotas (${service}, ${found?.QuotaCode ?? quota})${service === "lambda" ? "" : ", or lower maxNodes"}.`;
-      if (!found) checks.push(fail(name, "not listed in this region", remedy));
-      else if ((found.Value ?? 0) < needed) checks.push(fail(name, `${found.Value} of the ${needed} needed`, remedy));
-      else checks.push(ok(name, `${found.Value}, ${needed} needed`));
+    for (const need of needs.filter((each) => each.service === service)) {
+      const { QuotaCode, Value } =
+        quotas.find(({ QuotaCode, QuotaName }) => QuotaCode === need.quota || QuotaName === need.quota) ?? {};
+      checks.push(quotaCheck(need, QuotaCode ?? need.quota, Value));
     }
   }
   return checks;
+}
+
+/** @param value - undefined where the region does not list the quota */
+function quotaCheck({ service, what, needed, enough }: Need, code: string, value: number | undefined): Check {
+  const name = `quota: ${what}`;
+  if (value !== undefined && value >= needed) return ok(name, `${value}, ${needed} needed`);
+  const isEnough = enough !== undefined && (value ?? 0) >= enough.least;
+  const lower = { ec2: ", or lower maxNodes", sagemaker: "", lambda: "" }[service];
+  const ask = `Ask for at least ${needed} in Service Quotas (${service}, ${code})${lower}.`;
+  return (isEnough ? warn : fail)(
+    name,
+    value === undefined ? "not listed in this region" : `${value} of the ${needed} needed`,
+    enough ? `${ask} ${enough.otherwise}` : ask,
+  );
 }
 
 async function quotasOf(ServiceCode: string, client: ServiceQuotasClient): Promise<ServiceQuota[]> {

@@ -7,7 +7,7 @@ import * as iam from "aws-cdk-lib/aws-iam";
 import type * as kms from "aws-cdk-lib/aws-kms";
 import type * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
 import type * as sns from "aws-cdk-lib/aws-sns";
-import * as sqs from "aws-cdk-lib/aws-sqs";
+import type * as sqs from "aws-cdk-lib/aws-sqs";
 import type * as sfn from "aws-cdk-lib/aws-stepfunctions";
 import { Construct } from "constructs";
 import { ATTEMPT_SECONDS, FUNCTION_SECONDS, JOB_ATTEMPTS } from "../stages/limits.ts";
@@ -16,6 +16,7 @@ import type { RungData } from "../stages/rung.ts";
 import type { Buckets } from "../stages/stage-context.ts";
 import { acknowledge, acknowledgeWildcards } from "./acknowledge.ts";
 import { BundledFunction } from "./bundled-function.ts";
+import { deadLetterQueue } from "./dead-letter-queue.ts";
 import type { Ledger } from "./ledger.ts";
 
 export interface IngestTriggerProps {
@@ -47,8 +48,8 @@ export class IngestTrigger extends Construct {
   constructor(scope: Construct, id: string, props: IngestTriggerProps) {
     super(scope, id);
     const { buckets, stateMachine } = props;
-    this.undelivered = this.addQueue("Undelivered");
-    this.failed = this.addQueue("Failed");
+    this.undelivered = deadLetterQueue(this, "Undelivered");
+    this.failed = deadLetterQueue(this, "Failed");
     const deliveries = this.renderTable(props.encryptionKey);
     this.function = new BundledFunction(this, "Function", {
       verb: "start-run",
@@ -126,16 +127,6 @@ export class IngestTrigger extends Construct {
         new targets.LambdaFunction(this.function, { deadLetterQueue: undelivered, maxEventAge: EVENT_MAX_AGE }),
       ],
     });
-  }
-
-  private addQueue(id: string): sqs.Queue {
-    const queue = new sqs.Queue(this, id, {
-      encryption: sqs.QueueEncryption.SQS_MANAGED,
-      enforceSSL: true,
-      retentionPeriod: Duration.days(14),
-    });
-    acknowledge(queue, { "AwsSolutions-SQS3": "it is a dead-letter queue itself" });
-    return queue;
   }
 }
 

@@ -5,17 +5,18 @@ import type * as kms from "aws-cdk-lib/aws-kms";
 import type * as lambda from "aws-cdk-lib/aws-lambda";
 import * as scheduler from "aws-cdk-lib/aws-scheduler";
 import * as targets from "aws-cdk-lib/aws-scheduler-targets";
-import * as sqs from "aws-cdk-lib/aws-sqs";
+import type * as sqs from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import type { Deployment } from "../contracts/deployment.ts";
 import { NIGHTLY_SOURCE } from "../contracts/night.ts";
-import { acknowledge, acknowledgeWildcards } from "./acknowledge.ts";
+import { acknowledgeWildcards } from "./acknowledge.ts";
+import { deadLetterQueue } from "./dead-letter-queue.ts";
 
 export interface NightlyScheduleProps {
   readonly schedule: NonNullable<Deployment["schedule"]>;
   /** The function of start-run: uploads and nights begin at the same place, under the same caps. */
   readonly startRun: lambda.IFunction;
-  /** Of the queue, and of what the schedule hands on. */
+  /** Of what the schedule hands on. */
   readonly encryptionKey: kms.IKey;
 }
 
@@ -28,24 +29,13 @@ export class NightlySchedule extends Construct {
   constructor(scope: Construct, id: string, props: NightlyScheduleProps) {
     super(scope, id);
     const { cron, timeZone, dataset, recipe } = props.schedule;
-    this.undelivered = new sqs.Queue(this, "Undelivered", {
-      encryption: sqs.QueueEncryption.KMS,
-      encryptionMasterKey: props.encryptionKey,
-      enforceSSL: true,
-      retentionPeriod: Duration.days(14),
-    });
-    acknowledge(this.undelivered, { "AwsSolutions-SQS3": "it is a dead-letter queue itself" });
+    this.undelivered = deadLetterQueue(this, "Undelivered");
     const role = new iam.Role(this, "Role", {
       assumedBy: new iam.ServicePrincipal("scheduler.amazonaws.com"),
       description: "What the schedule may do: call start-run",
     });
-    // A night that was not delivered goes to an encrypted queue: its producer needs both (SQS, "Key management").
-    role.addToPolicy(
-      new iam.PolicyStatement({
-        actions: ["kms:Decrypt", "kms:GenerateDataKey"],
-        resources: [props.encryptionKey.keyArn],
-      }),
-    );
+    // What the schedule hands on is encrypted (Scheduler, "Encryption at rest").
+    role.addToPolicy(new iam.PolicyStatement({ actions: ["kms:Decrypt"], resources: [props.encryptionKey.keyArn] }));
     acknowledgeWildcards(role, [[/Arn>:\*$/, "CDK lets a function be called in any version; it has one"]]);
     new scheduler.Schedule(this, "Schedule", {
       description: `The benchmark ladder on ${dataset}`,

@@ -256,7 +256,7 @@ const options = z.strictObject({
     .prefault({}),
   keys: z
     .strictObject({
-      dataKeyArn: kmsKeyArn.optional().describe("buckets, ledger, secret, queues and topic; default: a new key"),
+      dataKeyArn: kmsKeyArn.optional().describe("buckets, ledger, secret, schedule and topic; default: a new key"),
       logKeyArn: kmsKeyArn.optional().describe("log groups; default: a new key"),
     })
     .prefault({})

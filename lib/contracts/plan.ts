@@ -136,6 +136,9 @@ export const plan = z.strictObject({
 });
 
 /** What the plan stage returns to the state machine. */
+/** Trainings of a run that work at once on AWS, and engines of each of them, at most: accounts have quotas of a few GPUs. */
+export const MOST_AT_ONCE = 4;
+
 export const planOutput = z.strictObject({
   go: z.boolean(),
   refusal: z.strictObject({ code: z.string(), message: z.string(), remedy: z.string() }).optional(),

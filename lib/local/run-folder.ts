@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -161,6 +162,17 @@ export class RunFolder {
       if (isMissing(error)) return undefined;
       throw diskError(error, WHAT);
     }
+  }
+
+  /**
+   * Forgets what is recorded under a name, which may be taken again.
+   *
+   * @returns false when nobody had taken it
+   */
+  dropJob(jobName: string): boolean {
+    const isThere = this.job(jobName) !== undefined;
+    this.guard(() => rmSync(this.jobFile(jobName), { force: true }));
+    return isThere;
   }
 
   /** All that is recorded of jobs, in the order of their names. */

@@ -7,7 +7,7 @@ import { listJobs, submitJob } from "./batch-job.ts";
 import { functionNamed, invokeFunction, type LambdaFunction } from "./function-call.ts";
 import { argumentsOf, type JobHost, sdkMetadata } from "./job-host.ts";
 import { createTrainingJob } from "./training-job.ts";
-import { createModel, createTransformJob } from "./transform-job.ts";
+import { createModel, createTransformJob, deleteModel } from "./transform-job.ts";
 
 export interface Bindings extends JobHost {
   functions: Readonly<Record<string, LambdaFunction>>;
@@ -22,6 +22,7 @@ const SERVICES: Readonly<Record<string, Service>> = {
   "arn:aws:states:::aws-sdk:batch:listJobs": listJobs,
   "arn:aws:states:::sagemaker:createTrainingJob.sync": createTrainingJob,
   "arn:aws:states:::sagemaker:createModel": createModel,
+  "arn:aws:states:::aws-sdk:sagemaker:deleteModel": deleteModel,
   "arn:aws:states:::sagemaker:createTransformJob.sync": createTransformJob,
   "arn:aws:states:::lambda:invoke": (request, { functions, onError }) => invokeFunction(request, functions, onError),
   "arn:aws:states:::sns:publish": async (request, { onNotice }) => {

@@ -1,5 +1,5 @@
-// sagemaker:createModel and createTransformJob.sync on one machine: a record, and the image's own server driven by the
-// transform contract; results in DescribeTransformJob's shape.
+// sagemaker:createModel, deleteModel and createTransformJob.sync on one machine: a record, and the image's own server
+// driven by the transform contract; results in DescribeTransformJob's shape.
 import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -74,6 +74,14 @@ export async function createModel(request: TaskRequest, host: JobHost): Promise<
   if (!host.run.claimJob(recordOf(model.ModelName), { ...model, ModelArn }))
     throw sageMakerError("ValidationException", `Cannot create already existing model "${ModelArn}"`);
   return { ModelArn, ...sdkMetadata };
+}
+
+/** @throws StatesError SageMaker.SageMakerException, as SDK integrations name it, for a model that is not there */
+export async function deleteModel(request: TaskRequest, host: JobHost): Promise<JsonRecord> {
+  const { ModelName } = parsed(z.looseObject({ ModelName: name }), request);
+  if (!host.run.dropJob(recordOf(ModelName)))
+    throw new StatesError("SageMaker.SageMakerException", `Could not find model "${ModelName}". (Service: SageMaker)`);
+  return {};
 }
 
 /**

@@ -2,6 +2,7 @@
 import type * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
 import * as sfn from "aws-cdk-lib/aws-stepfunctions";
+import * as tasks from "aws-cdk-lib/aws-stepfunctions-tasks";
 import { Construct } from "constructs";
 import { allowPull } from "../cloud/container-image.ts";
 import { shareOfGpu } from "../cloud/instance-types.ts";
@@ -22,17 +23,21 @@ import { engineTaskId, SUITS_ENGINE } from "./compile.ts";
 import { ATTEMPT_SECONDS, attemptSeconds, JOB_ATTEMPTS, SAGEMAKER_OVERHEAD_SECONDS } from "./limits.ts";
 import { allowObjects } from "./object-access.ts";
 import type { GpuStageProps } from "./preprocess.ts";
+import { deletionRetry } from "./retries.ts";
 import { type GpuRung, gpuRungs, idOfType, type RungData } from "./rung.ts";
 import { allowService } from "./sagemaker-access.ts";
 import type { JobBound, JobStage } from "./stage-context.ts";
 import { StageJob } from "./stage-job.ts";
-import { CreateModelTask, TRANSFORM_AMI, TransformJobTask } from "./transform-job-task.ts";
+import { CreateModelTask, MODEL_TIME, modelArn, TRANSFORM_AMI, TransformJobTask } from "./transform-job-task.ts";
 
 export interface InferProps extends GpuStageProps {
   readonly transform: Deployment["transform"];
   readonly subnets: ec2.ISubnet[];
   readonly securityGroup: ec2.ISecurityGroup;
 }
+
+/** Of every model's name. */
+const MODEL_PREFIX = "infer-";
 
 const access = {
   read: ["runs/*/tasks/*", "runs/*/plan.json", "ingest/*", "compile/*", "infer/*", "runs/*/masks/*"],
@@ -104,7 +109,7 @@ export class Infer extends Construct implements JobStage {
       jobs: [
         { state: array, service: "batch" as const, isArray: true },
         { state: model, service: "transform" as const, isLast: false },
-        { state: transform, service: "transform" as const },
+        { state: transform, service: "transform" as const, cleanUp: this.renderDeletion() },
       ],
     };
   }
@@ -126,7 +131,7 @@ export class Infer extends Construct implements JobStage {
     const { image, subnets, securityGroup } = this.props;
     return new CreateModelTask(this, "InferModel", {
       modelName: this.transformName.unique,
-      modelNamePrefix: "infer-",
+      modelNamePrefix: MODEL_PREFIX,
       role: this.transformRole,
       imageUri: image.imageUri,
       environment: { VOXELBURST_TASK: jsonata(artefactUri(variables.engine.inferTaskKey)) },
@@ -134,6 +139,18 @@ export class Infer extends Construct implements JobStage {
       securityGroup,
       assign: { inferModel: jsonata("$substringAfter($states.result.ModelArn, ':model/')") },
     });
+  }
+
+  /** A model is for one job: it costs nothing, and would stay for ever. */
+  private renderDeletion() {
+    return tasks.CallAwsService.jsonata(this, "InferDeleteModel", {
+      service: "sagemaker",
+      action: "deleteModel",
+      parameters: { ModelName: jsonata("$inferModel") },
+      iamResources: [modelArn(this, MODEL_PREFIX)],
+      taskTimeout: sfn.Timeout.duration(MODEL_TIME),
+      outputs: {},
+    }).addRetry(deletionRetry);
   }
 
   private renderTransform(done: Record<string, string>) {

@@ -19,6 +19,13 @@ export const batchRetry = transient([
   "Batch.TooManyRequestsException",
 ]);
 export const sageMakerRetry = transient(["SageMaker.AmazonSageMakerException", "SageMaker.ThrottlingException"]);
+/** Of a call that nothing waits for: tried twice more, whatever it was. */
+export const deletionRetry: sfn.RetryProps = {
+  errors: ["States.TaskFailed"],
+  interval: Duration.seconds(5),
+  backoffRate: 2,
+  maxAttempts: 2,
+};
 export const lambdaRetry = transient([
   "Lambda.ClientExecutionTimeoutException",
   "Lambda.ServiceException",

@@ -39,6 +39,9 @@ export interface JobState {
   /** False where another of the stage's states follows.
    * @default true */
   readonly isLast?: boolean;
+  /** What follows the job however it ended, and changes nothing about how it did.
+   * @default - nothing */
+  readonly cleanUp?: sfn.TaskStateBase;
 }
 
 /** Expressions of what bounds the cost of a job, as contracts/ledger.ts' boundedJob has it. */

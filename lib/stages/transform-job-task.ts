@@ -17,8 +17,11 @@ import { jobPolicies, passRole } from "./sagemaker-access.ts";
  */
 export const TRANSFORM_AMI = { version: "al2-ami-sagemaker-batch-gpu-535", driver: 535 } as const;
 
-/** A record in a database; nothing starts yet. */
-const CREATE_MODEL_TIME = Duration.minutes(2);
+/** To make a model, or to delete it: a record in a database, of which nothing starts. */
+export const MODEL_TIME = Duration.minutes(2);
+
+export const modelArn = (scope: Construct, namePrefix: string): string =>
+  Stack.of(scope).formatArn({ service: "sagemaker", resource: "model", resourceName: `${namePrefix}*` });
 
 export interface CreateModelTaskProps {
   /** JSONata of the name, and the prefix that it always has. */
@@ -44,7 +47,7 @@ export class CreateModelTask extends sfn.TaskStateBase {
   constructor(scope: Construct, id: string, props: CreateModelTaskProps) {
     super(scope, id, {
       queryLanguage: sfn.QueryLanguage.JSONATA,
-      taskTimeout: sfn.Timeout.duration(CREATE_MODEL_TIME),
+      taskTimeout: sfn.Timeout.duration(MODEL_TIME),
       outputs: {},
       assign: props.assign,
     });
@@ -52,13 +55,7 @@ export class CreateModelTask extends sfn.TaskStateBase {
     this.taskPolicies = [
       new iam.PolicyStatement({
         actions: ["sagemaker:CreateModel", "sagemaker:AddTags"],
-        resources: [
-          Stack.of(this).formatArn({
-            service: "sagemaker",
-            resource: "model",
-            resourceName: `${props.modelNamePrefix}*`,
-          }),
-        ],
+        resources: [modelArn(this, props.modelNamePrefix)],
       }),
       passRole(props.role),
     ];

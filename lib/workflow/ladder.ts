@@ -238,7 +238,12 @@ export class Ladder extends Construct {
   }
 
   /** A job that failed goes on to Settle as one that is done does; the failed children of an array are asked why. */
-  private leadTo(settle: sfn.State, { state, service, isArray, isLast = true }: JobState): void {
+  private leadTo(settle: sfn.State, { state, service, isArray, isLast = true, cleanUp }: JobState): void {
+    const next = cleanUp ?? settle;
+    if (cleanUp) {
+      cleanUp.addCatch(settle, { outputs: {} });
+      cleanUp.next(settle);
+    }
     const caught = {
       assign: this.assign({ end: endExpression({ ...this.source, from: service }) }),
       outputs: {},
@@ -247,8 +252,8 @@ export class Ladder extends Construct {
       const children = this.renderChildren(state.node.id, settle);
       state.addCatch(children, { errors: ["States.TaskFailed"], ...caught });
     }
-    state.addCatch(settle, caught);
-    if (isLast) state.next(settle);
+    state.addCatch(next, caught);
+    if (isLast) state.next(next);
   }
 
   /** Children -> ChildrenLeft -> (MoreChildren -> ChildrenLeft ->) Settle: a page of them at a time. */

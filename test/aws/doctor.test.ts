@@ -7,10 +7,9 @@ import {
   JOB_ENDPOINTS,
   offeringChecks,
   reservationChecks,
+  trainingPlanChecks,
 } from "../../lib/aws/capacity.ts";
-import { look } from "../../lib/aws/check.ts";
 import { examineAccount } from "../../lib/aws/doctor.ts";
-import { needsOf, quotaChecks } from "../../lib/aws/quotas.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
 import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
 import { RecordedAws } from "./recorded.ts";
@@ -49,6 +48,9 @@ describe("against moto", () => {
       found: expect.stringMatching(/^of us-east-1, 20.*eu-west-1/),
       remedy: expect.stringContaining("voxelburst cost --refresh-prices eu-west-1"),
     });
+    // Of a new account: Spot was never used in it, and SageMaker neither.
+    for (const name of ["Spot role", "log group /aws/sagemaker/TrainingJobs"])
+      expect(checks.find((check) => check.name === name)).toMatchObject({ state: "warning" });
     const stacks = checks.filter(({ name }) => name.startsWith("stack "));
     expect(stacks).toHaveLength(4);
     for (const stack of stacks) expect(stack).toMatchObject({ state: "warning", found: "not deployed" });
@@ -63,6 +65,65 @@ describe("against moto", () => {
       configured({ region: "us-east-1", zones: [zone], fleets: [spot("p4d.24xlarge")] }),
     );
     expect(refused).toMatchObject({ state: "failed", found: expect.stringContaining(`not ${zone}`) });
+  });
+
+  const plan = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/h200";
+
+  test("types of transforms and of a training plan are looked at as those of fleets are", async () => {
+    const config = configured({
+      fleets: [spot("p4d.24xlarge")],
+      training: { trainingPlanArn: plan, planInstanceType: "p5en.48xlarge" },
+      transform: { enabled: true, instanceType: "g6e.4xlarge" },
+    });
+    expect((await instanceTypeChecks(config)).map(({ name, state }) => [name, state])).toEqual([
+      ["EC2's description of p4d.24xlarge", "ok"],
+      ["EC2's description of g6e.4xlarge", "ok"],
+      ["EC2's description of p5en.48xlarge", "ok"],
+    ]);
+    // The zone of a plan is the plan's own.
+    expect((await offeringChecks(config)).map(({ name }) => name)).toEqual([
+      "zones of p4d.24xlarge",
+      "zones of g6e.4xlarge",
+    ]);
+    expect(
+      (await instanceTypeChecks({ ...config, transform: { ...config.transform, enabled: false } })).map(
+        ({ name }) => name,
+      ),
+    ).not.toContain("EC2's description of g6e.4xlarge");
+  });
+
+  test("a transform's type may be in any of the zones, and in none is a warning, since arrays stand behind it", async () => {
+    const inZones = (...zones: string[]) =>
+      offeringChecks(
+        configured({
+          region: "us-east-1",
+          zones,
+          fleets: [{ rung: "on-demand", instanceType: "p5.4xlarge" }],
+          transform: { enabled: true, instanceType: "g6e.4xlarge" },
+        }),
+      );
+    // moto's table has no g6e in these two.
+    expect((await inZones("us-east-1e", "us-east-1f"))[1]).toMatchObject({
+      name: "zones of g6e.4xlarge",
+      state: "warning",
+      remedy: expect.stringMatching(/us-east-1a.* arrays/),
+    });
+    expect((await inZones("us-east-1e", "us-east-1a"))[1]).toMatchObject({ state: "ok" });
+  });
+
+  test("a fleet without EFA may start in any of the zones, one with EFA in the first alone", async () => {
+    const inZones = (rung: "spot" | "on-demand") =>
+      offeringChecks(
+        configured({
+          region: "us-east-1",
+          zones: ["us-east-1e", "us-east-1a"],
+          fleets: [{ rung, instanceType: "p4d.24xlarge" }],
+        }),
+      );
+    expect(await inZones("spot")).toMatchObject([{ state: "ok" }]);
+    expect(await inZones("on-demand")).toMatchObject([
+      { state: "failed", found: expect.stringContaining("not us-east-1e") },
+    ]);
   });
 
   test("EC2's own description of a type agrees with the table that launch templates are made from", async () => {
@@ -92,102 +153,6 @@ describe("against moto", () => {
     ]);
     await create("ecs");
     expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([{ state: "ok" }]);
-  });
-});
-
-describe("quotas", () => {
-  let aws: RecordedAws;
-  beforeEach(async () => {
-    aws = new RecordedAws();
-    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
-  });
-  afterEach(() => {
-    aws.stop();
-    vi.unstubAllEnvs();
-  });
-
-  test("are needed for what all fleets can ask for at once, by EC2's families", () => {
-    const config = configured({
-      fleets: [
-        spot("p5.48xlarge", 2),
-        spot("p4d.24xlarge", 3),
-        { rung: "on-demand", instanceType: "g6e.4xlarge", maxNodes: 4 },
-        { rung: "on-demand", instanceType: "p5.48xlarge", maxNodes: 1 },
-      ],
-      ingest: { maxVcpus: 64 },
-      training: { backend: "batch" },
-    });
-    expect(needsOf(config).map(({ quota, needed }) => [quota, needed])).toEqual([
-      ["L-7212CCBC", 2 * 192 + 3 * 96], // Spot P
-      ["L-DB2E81BA", 4 * 16], // On-Demand G and VT
-      ["L-417A185B", 192], // On-Demand P
-      ["L-34B43A08", 64], // Spot, standard
-      ["L-1216C47A", 64], // On-Demand, standard
-      ["L-B99A9384", 20], // Lambda's concurrent executions
-    ]);
-  });
-
-  test("of a bought Capacity Block are none", () => {
-    const config = configured({
-      region: "us-east-1",
-      zones: ["us-east-1a"],
-      fleets: [
-        {
-          rung: "reservation",
-          instanceType: "p5.48xlarge",
-          maxNodes: 4,
-          reservationId: "cr-0123456789abcdef0",
-          capacityBlock: true,
-        },
-      ],
-      training: { backend: "batch" },
-    });
-    expect(needsOf(config).map(({ quota }) => quota)).toEqual(["L-34B43A08", "L-1216C47A", "L-B99A9384"]);
-  });
-
-  test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
-    aws.answers.ListServiceQuotas = ({ ServiceCode, NextToken }: Record<string, string>) =>
-      ServiceCode === "ec2"
-        ? NextToken
-          ? { Quotas: [{ QuotaCode: "L-34B43A08", Value: 640 }] }
-          : { Quotas: [{ QuotaCode: "L-7212CCBC", Value: 0 }], NextToken: "more" }
-        : { Quotas: [{ QuotaCode: "L-1", QuotaName: "ml.g6e.4xlarge for training job usage", Value: 3 }] };
-    const checks = await quotaChecks(
-      configured({
-        fleets: [spot("p5.48xlarge"), { rung: "on-demand", instanceType: "g6e.4xlarge", maxNodes: 1 }],
-      }),
-    );
-    const by = (name: string) => checks.find((check) => check.name.includes(name));
-    expect(by("P instances, Spot")).toMatchObject({ state: "failed", found: "0 of the 384 needed" });
-    expect(by("P instances, Spot")?.remedy).toContain("L-7212CCBC");
-    expect(by("standard instances, Spot")).toMatchObject({ state: "ok" });
-    expect(by("G instances, On-Demand")).toMatchObject({
-      state: "failed",
-      found: expect.stringContaining("not listed"),
-    });
-    expect(by("ml.p5.48xlarge for spot training jobs")).toMatchObject({ state: "failed" });
-    expect(by("ml.g6e.4xlarge for training jobs")).toMatchObject({ state: "ok", found: "3, 1 needed" });
-  });
-
-  test.each([
-    [
-      10,
-      { state: "failed", found: "10 of the 20 needed", remedy: expect.stringMatching(/20 .*lambda, L-B99A9384\)\.$/) },
-    ],
-    [1000, { state: "ok", found: "1000, 20 needed" }],
-  ])("of Lambda's concurrency is shown: %i", async (Value, expected) => {
-    aws.answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
-      Quotas: ServiceCode === "lambda" ? [{ QuotaCode: "L-B99A9384", QuotaName: "Concurrent executions", Value }] : [],
-    });
-    const checks = await quotaChecks(configured());
-    expect(checks.find(({ name }) => name.includes("concurrent executions"))).toMatchObject(expected);
-  });
-
-  test("that may not be looked at are a warning, and the rest is looked at all the same", async () => {
-    aws.answers.ListServiceQuotas = { __type: "AccessDeniedException", message: "not authorized to ListServiceQuotas" };
-    expect(await look("quotas", () => quotaChecks(configured()))).toMatchObject([
-      { name: "quotas", state: "warning", found: expect.stringContaining("ListServiceQuotas") },
-    ]);
   });
 });
 
@@ -248,5 +213,70 @@ describe("a reservation", () => {
     aws.answers.DescribeCapacityReservations =
       '<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><capacityReservationSet/></DescribeCapacityReservationsResponse>';
     expect(await reservationChecks(config())).toMatchObject([{ state: "failed" }]);
+  });
+});
+
+describe("a type that the region does not have", () => {
+  test("is named with its option, and the others are looked at all the same", async () => {
+    const aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+    aws.answers.DescribeInstanceTypes =
+      '<DescribeInstanceTypesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><instanceTypeSet><item><instanceType>g5.4xlarge</instanceType><vCpuInfo><defaultVCpus>16</defaultVCpus></vCpuInfo><gpuInfo><gpus><item><count>1</count></item></gpus></gpuInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>';
+    const config = configured({
+      fleets: [{ rung: "on-demand", instanceType: "g5.4xlarge" }],
+      transform: { enabled: true, instanceType: "g6e.xlarge" },
+    });
+    expect(await instanceTypeChecks(config)).toMatchObject([
+      { name: "EC2's description of g5.4xlarge", state: "ok" },
+      {
+        name: "EC2's description of g6e.xlarge",
+        state: "failed",
+        remedy: expect.stringContaining("`transform.instanceType`"),
+      },
+    ]);
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+});
+
+describe("a training plan", () => {
+  let aws: RecordedAws;
+  beforeEach(async () => {
+    aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+
+  test.each([
+    ["as configured", {}, {}, "ok", /^Active, 2 of 2 ml\.p5en\.48xlarge free in us-east-1a, until 2026-12-01/],
+    ["of another type", {}, { InstanceType: "ml.p5.48xlarge" }, "failed", /ml\.p5\.48xlarge/],
+    ["in a zone without a subnet", {}, { AvailabilityZone: "us-east-1c" }, "warning", /us-east-1c/],
+    ["that has not begun", { Status: "Scheduled" }, {}, "warning", /^Scheduled/],
+  ])("%s", async (_, fields, capacity, state, found) => {
+    aws.answers.DescribeTrainingPlan = {
+      Status: "Active",
+      AvailableInstanceCount: 2,
+      TotalInstanceCount: 2,
+      EndTime: Date.UTC(2026, 11, 1, 11, 30) / 1000,
+      ReservedCapacitySummaries: [
+        { InstanceType: "ml.p5en.48xlarge", AvailabilityZone: "us-east-1a", TotalInstanceCount: 2, ...capacity },
+      ],
+      ...fields,
+    };
+    const [check] = await trainingPlanChecks(
+      configured({
+        region: "us-east-1",
+        zones: ["us-east-1a", "us-east-1b"],
+        training: {
+          trainingPlanArn: "arn:aws:sagemaker:us-east-1:123456789012:training-plan/h200",
+          planInstanceType: "p5en.48xlarge",
+        },
+      }),
+    );
+    expect(check).toMatchObject({ state, found: expect.stringMatching(found) });
+    expect(aws.inputsOf("DescribeTrainingPlan")).toEqual([{ TrainingPlanName: "h200" }]);
   });
 });

@@ -140,6 +140,7 @@ export const SERVICE_ROWS: Row[] = [
       "runs a transform to its end",
     ],
     ["sagemaker:CreateModel", /:model\/infer-\*$/, "a transform has a model"],
+    ["sagemaker:DeleteModel", /:model\/infer-\*$/, "which goes with it"],
     ["iam:PassRole", /:role\/(TrainRole|InferTransformRole)/, "SageMaker works with it"],
     [
       "events:PutTargets events:PutRule events:DescribeRule",
@@ -188,9 +189,6 @@ export const SERVICE_ROWS: Row[] = [
   ]),
   ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/configuring-schedule-dlq.html"), [
     ["sqs:SendMessage", /:Nightly\w*Undelivered\w+$/, "a night that could not be started is put aside"],
-  ]),
-  ...rows(/^Nightly\w*Role/, docs("AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html"), [
-    ["kms:GenerateDataKey kms:Decrypt", /:key\//, "a producer to a queue that is encrypted"],
   ]),
   // That a rule needs it was not found in the search: EventBridge's page on the roles of targets names other targets.
   // The reference has the action, on a project; CDK's target grants it.

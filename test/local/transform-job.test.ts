@@ -3,7 +3,7 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { StatesError } from "../../lib/local/asl/errors.ts";
 import { Faults } from "../../lib/local/faults.ts";
-import { createModel, createTransformJob } from "../../lib/local/transform-job.ts";
+import { createModel, createTransformJob, deleteModel } from "../../lib/local/transform-job.ts";
 import { call, type Fixture, fixture, TWO_CORES } from "./fixture.ts";
 
 const model = (name = "infer-1") =>
@@ -83,6 +83,19 @@ describe("a transform job", () => {
     await createModel(model(), f.bindings);
     const failure = await failureOf(createTransformJob(transform(f, {}), f.bindings));
     expect(failure.cause.FailureReason).toMatch(/^CapacityError: Unable to provision/);
+  });
+
+  test("has a model that can be deleted once, and then made again", async () => {
+    const f = fixture();
+    const deletion = () => deleteModel(call("aws-sdk:sagemaker:deleteModel", { ModelName: "infer-1" }), f.bindings);
+    await createModel(model(), f.bindings);
+    expect(await deletion()).toEqual({});
+    expect(await failureOf(deletion())).toMatchObject({
+      error: "SageMaker.SageMakerException",
+      cause: expect.stringContaining('Could not find model "infer-1"'),
+    });
+    expect((await failureOf(createTransformJob(transform(f, {}), f.bindings))).cause).toContain("Could not find model");
+    await createModel(model(), f.bindings);
   });
 
   test("is refused without its model, under a name that was used before, and on a type that transform does not take", async () => {

@@ -73,12 +73,13 @@ export const optionsTable = (): string =>
 
 export const quotaTable = (configurations: Readonly<Record<string, Deployment>>): string =>
   table(
-    ["configuration", "quota", "of", "at least"],
+    ["configuration", "quota", "of", "at least", "for all at once"],
     Object.entries(configurations).flatMap(([name, config]) =>
-      needsOf(config).map(({ what, quota, service, needed }) => [
+      needsOf(config).map(({ what, quota, service, needed, enough }) => [
         name,
         quota.startsWith("L-") ? `${what} (${quota})` : quota,
         service,
+        String(enough?.least ?? needed),
         String(needed),
       ]),
     ),

@@ -349,6 +349,19 @@ describe("job definitions", () => {
   });
 });
 
+describe("jobs of Batch", () => {
+  it("write to the app's own log group: Batch would make /aws/batch/job, without key and retention", () => {
+    const definitions = Object.entries(templates.VoxelburstWorkflow.findResources("AWS::Batch::JobDefinition"));
+    expect(definitions.length).toBeGreaterThan(4);
+    for (const [name, { Properties }] of definitions) {
+      const text = JSON.stringify(Properties);
+      const containers = text.match(/"Essential":/gi)?.length ?? 0;
+      expect(containers, name).toBeGreaterThan(0);
+      expect(text.match(/"awslogs-group":\{"Ref":"JobLogs/gi), name).toHaveLength(containers);
+    }
+  });
+});
+
 describe("instances", () => {
   it("carry the tag that budgets and the bill look at, which Batch does not take from the environment's own", () => {
     const environments = Object.entries(templates.VoxelburstFleet.findResources("AWS::Batch::ComputeEnvironment"));

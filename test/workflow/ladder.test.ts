@@ -211,6 +211,7 @@ describe("a rung without a machine", () => {
     expect(allTasks.slice(allTasks.indexOf("InferModel"))).toEqual([
       "InferModel",
       "InferTransform",
+      "InferDeleteModel",
       "InferSettle",
       "InferReserve",
       "Infer",
@@ -306,13 +307,15 @@ describe("a job that failed by itself", () => {
     ["InferModel", "SageMaker.AmazonSageMakerException", TRAINING.invalid],
     ["InferTransform", TASK_FAILED, TRANSFORM.stageFailed],
   ])("ends a transform: %s", async (state, error, cause) => {
-    const { reported } = await run(
+    const { reported, argumentsOf } = await run(
       { [state]: failing(error, cause) },
       aRequest(),
       withLadders({ infer: LADDERS.inferWithTransform }),
     );
     expect(reported?.falls).toEqual([]);
     expect(reported?.failures).toMatchObject([{ stage: "infer", taskId: "infer-fold0-dali-torch", error }]);
+    // What was not made is not deleted.
+    expect(argumentsOf("InferDeleteModel")).toHaveLength(state === "InferModel" ? 0 : 1);
   });
 });
 
@@ -598,6 +601,24 @@ describe("what SageMaker is asked for", () => {
         { Key: "voxelburst:run", Value: "hippocampus-0123456789ab-1" },
         { Key: "voxelburst:stage", Value: stage },
       ]);
+  });
+
+  it("deletes a transform's model after it, whatever becomes of the deletion", async () => {
+    const refused = failing("SageMaker.SageMakerException", "Could not find model");
+    for (const answers of [{}, { InferDeleteModel: refused }] as Parameters<typeof run>[0][]) {
+      const { result, argumentsOf, allTasks, reported } = await run(
+        answers,
+        aRequest(),
+        withLadders({ infer: LADDERS.inferWithTransform }),
+      );
+      const [transform] = argumentsOf("InferTransform");
+      expect(new Set(argumentsOf("InferDeleteModel").map((given) => given.ModelName))).toEqual(
+        new Set([transform?.ModelName]),
+      );
+      expect(allTasks.indexOf("InferDeleteModel")).toBe(allTasks.indexOf("InferTransform") + 1);
+      expect(result.status).toBe("SUCCEEDED");
+      expect(reported).toMatchObject({ failures: [], falls: [] });
+    }
   });
 
   it("gives a rung with fewer GPUs than were planned for as much more time", async () => {

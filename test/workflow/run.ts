@@ -87,6 +87,7 @@ const byDefault: Answers = {
     ModelArn: `arn:aws:sagemaker:us-east-1:000000000000:model/${(request.arguments as { ModelName: string }).ModelName}`,
   }),
   InferTransform: { TransformJobStatus: "Completed" },
+  InferDeleteModel: {},
   Compile: batchJob,
   Infer: batchJob,
   Train: { TrainingJobStatus: "Completed" },
