@@ -57,7 +57,7 @@ def work_on(device: torch.device, folders: list[Path]) -> Work:
 
 
 def test_a_rank_that_fails_fails_the_row_with_its_own_error(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="Case 0000 has no image.npy") as error:
+    with pytest.raises(StageError, match=r"Case 0000 has no image\.npy") as error:
         distributed_row(work_on(torch.device("cpu"), [tmp_path / "missing-case"]), "mlperf", Measuring(), 2)
     assert error.value.code == "ArraysMissing"
 

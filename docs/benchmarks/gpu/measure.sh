@@ -1,6 +1,6 @@
 #!/bin/sh
 # One measurement on a GPU machine: measure.sh STEP [SECONDS [ARGUMENT ...]]. See README.md beside this.
-export PATH="/tmp/vb/node_modules/.bin:$PATH" VOXELBURST_HOME=/tmp/vbhome PYTHONUNBUFFERED=1
+export PATH="/tmp/vb/node_modules/.bin:$PATH" VOXELBURST_HOME="${VOXELBURST_HOME:-/tmp/vbhome}" PYTHONUNBUFFERED=1
 OUT=${OUT:-/tmp/out}
 python=/tmp/vb/.venv/bin/python
 limit=${2:-500}
@@ -16,7 +16,7 @@ peer() {
   chmod +x "/tmp/peers/$1/bin/python"
 }
 # Of a run or plan of a dataset: the task whose cases are compared. $1 dataset, $2 peers, $3 what, $4 file.
-task_of() { find /tmp/vbhome -path "*$1-*/tasks/preprocess.json" | head -1; }
+task_of() { find "$VOXELBURST_HOME" -path "*$1-*/tasks/preprocess.json" | head -1; }
 beside() {
   task=$(task_of "$1")
   timeout "$limit" $python -m voxelburst bench --strategies "" --preprocess-task "$task" --compare "$2" --peers-do "$3" \
@@ -27,7 +27,7 @@ case $1 in
   hippocampus)
     vb run data/hippocampus --set folds=fold1 --set strategies=fused --set train.minutes=4.8 --set engines=torch,triton \
       --set infer.mirroring=true --json > "$OUT/run.json"
-    cp /tmp/vbhome/store/artefacts/runs/hippocampus-*/report/report.json "$OUT/"
+    cp "$VOXELBURST_HOME"/store/artefacts/runs/hippocampus-*/report/report.json "$OUT/"
     ;;
   seeds) # seeds of fold1, such as: seeds 600 2 3
     shift 2
@@ -59,6 +59,26 @@ case $1 in
   ablate)
     phantoms --strategies fused --augmentations recipe --out "$OUT/ablation.json" \
       --without graph,gpu-loader,residence,stem,upsample,fused-norm,channels-last,compile
+    ;;
+  ddp) # 1, 2, 4, 8 of the host's GPUs, as many as there are
+    gpus=$(nvidia-smi -L | wc -l)
+    counts=$(for n in 1 2 4 8; do [ $n -le "$gpus" ] && echo $n; done | paste -sd,)
+    phantoms --strategies fused,ddp --gpus "$counts" --augmentations mlperf --out "$OUT/ddp.json"
+    ;;
+  ddp-dice) # the same steps at the plan's batch on one GPU and on all
+    vb run data/hippocampus --set folds=fold1 --set "strategies=[fused, ddp]" --set train.steps=12000 \
+      --set engines=triton --set infer.mirroring=true --json > "$OUT/ddp-dice.json"
+    ;;
+  ddp-kill) # a rank is lost; the run ends failed, and goes on from its checkpoint
+    vb run data/hippocampus --set folds=fold1 --set strategies=ddp --set train.steps=9000 --set train.seed=5 \
+      --set train.checkpointMinutes=0.1 --set engines=triton > "$OUT/killed.log" 2>&1 &
+    until find "$VOXELBURST_HOME" -path '*checkpoints/*' -newer "$OUT/killed.log" | grep -q .; do sleep 1; done
+    sleep 3
+    pkill -9 -n -f 'voxelburst train --task'
+    wait $! && echo "a run that lost a rank succeeded" >&2
+    vb resume > "$OUT/resumed.log" 2>&1
+    grep -h "resumed from step" "$OUT/resumed.log"
+    tail -n 12 "$OUT/resumed.log"
     ;;
   ct)
     peer monai /tmp/gpu-py
