@@ -1,19 +1,13 @@
 // voxelburst doctor: whether this machine can run the workflow, and what to do where it cannot.
 import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
+import type { Check } from "../../aws/check.ts";
 import { VoxelburstError } from "../../contracts/index.ts";
 import { memoryMiB, nvidiaGpus } from "../../local/machine.ts";
 import type { CommandContext, CommandResult } from "../command.ts";
 import { EXIT } from "../exit-codes.ts";
 import { bytes, significant } from "../format.ts";
 import { type Emit, note } from "../messages.ts";
-
-export interface Check {
-  name: string;
-  state: "ok" | "warning" | "failed";
-  found: string;
-  remedy?: string;
-}
 
 /** What Hippocampus and the demo take with their arrays, checkpoints and masks, with room to spare. */
 const DISK_GIB = 5;
