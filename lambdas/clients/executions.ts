@@ -3,9 +3,7 @@ import {
   DescribeExecutionCommand,
   ExecutionAlreadyExists,
   ExecutionDoesNotExist,
-  ExecutionNotRedrivable,
   type ExecutionStatus,
-  RedriveExecutionCommand,
   SFNClient,
   StartExecutionCommand,
 } from "@aws-sdk/client-sfn";
@@ -40,21 +38,6 @@ export class StepFunctionsExecutions implements Executions {
     } catch (error) {
       // The same name with the same input, closed since: another delivery of the event started it.
       if (!(error instanceof ExecutionAlreadyExists)) throw error;
-    }
-  }
-
-  /**
-   * Continues what was stopped or timed out. A run that failed has been reported and ended in its Fail state, from which
-   * a redrive would only fail again: it gets its next attempt, which skips what is complete.
-   */
-  async redrive(request: RunRequest): Promise<boolean> {
-    if ((await this.statusOf(request.runId)) === "FAILED") return false;
-    try {
-      await this.client.send(new RedriveExecutionCommand({ executionArn: this.executionArn(request.runId) }));
-      return true;
-    } catch (error) {
-      if (error instanceof ExecutionNotRedrivable) return false;
-      throw error;
     }
   }
 

@@ -34,8 +34,11 @@ export interface Executions {
   state(runId: string): Promise<RunState>;
   /** Idempotent by the run's name: of several calls with one request, one starts it. */
   start(request: RunRequest): Promise<void>;
-  /** Continues a failed run where it failed; false when that is not possible (too old, another definition). */
-  redrive(request: RunRequest): Promise<boolean>;
+  /**
+   * Continues a failed run where it failed; false when that is not possible (too old, another definition). On AWS there
+   * is none: the next attempt skips what is complete, and two deliveries at once start one.
+   */
+  redrive?(request: RunRequest): Promise<boolean>;
 }
 
 export interface StartRunPorts {
@@ -182,7 +185,7 @@ export async function beginRun(examined: Examination, ports: StartRunPorts): Pro
     const stale = existing !== undefined && existing.datasetUri !== wanted.datasetUri;
     if (stale) continue;
     if (existing && state === "failed") {
-      if (await ports.executions.redrive(existing)) return { request: existing, outcome: "redriven" };
+      if (await ports.executions.redrive?.(existing)) return { request: existing, outcome: "redriven" };
       continue;
     }
     const request = existing ?? (await writeRun(examined, wanted, ports));

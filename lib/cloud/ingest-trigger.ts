@@ -82,7 +82,7 @@ export class IngestTrigger extends Construct {
     allowObjects(role, buckets.data, { read: ["datasets/*"] });
     allowObjects(role, buckets.artefacts, { read: ["runs/*"], write: ["runs/*"], multipart: false });
     stateMachine.grantStartExecution(role);
-    stateMachine.grantExecution(role, "states:DescribeExecution", "states:RedriveExecution");
+    stateMachine.grantExecution(role, "states:DescribeExecution");
     acknowledgeWildcards(role, [[/:execution:/, "an execution gets its name after the deployment"]]);
     allow(["secretsmanager:GetSecretValue"], props.pseudonymKey.secretArn);
     // Powertools' idempotency: it puts (and is told what was there), completes and, when the function failed, deletes.

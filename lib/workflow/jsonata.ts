@@ -51,7 +51,7 @@ export function keyExpression(build: (part: (expression: string | Reference<unkn
 /** The URI of a key below the artefacts' root. */
 export const artefactUri = (key: string | Reference<unknown>): string => `${variables.request.artefactsUri} & ${key}`;
 
-/** The variables of a stage's ladder: ingestRungs, ingestFalls, ingestEnd, ingestSettled. */
+/** The variables of a stage's ladder: ingestRungs, ingestFalls, ingestEnd, ingestSettled, ingestReserved. */
 export const ladderOf = (stage: LedgerStage) => ({
   /** Rungs that are left, the present one first. */
   rungs: `$${stage}Rungs`,
@@ -61,17 +61,29 @@ export const ladderOf = (stage: LedgerStage) => ({
   /** How its last job ended: workflow/failure.ts' End. */
   end: `$${stage}End`,
   settled: `$${stage}Settled`,
+  /** The redrive of the execution for which Reserve was called last. */
+  reserved: `$${stage}Reserved`,
 });
 
 /** Which rung of its ladder a job is on, beginning with 0: its name has it. */
 const step = (stage: LedgerStage) => `'-k' & $string($count(${ladderOf(stage).falls}))`;
 
+const REDRIVE = "$states.context.Execution.RedriveCount";
+
+/** Whether what Reserve granted last is for this very drive of the execution. */
+export const isReserved = (stage: LedgerStage): string => `${ladderOf(stage).reserved} = ${REDRIVE}`;
+
 /**
  * What makes the name of a job unique for ever: the run, the rung, the retry of the state and the redrive of the
  * execution. The services remember names longer than a retry waits, and SageMaker refuses one that was ever used.
+ *
+ * A redrive begins at the job, behind its Reserve, and what was held has been given back: then there is no name.
  */
-const tries =
-  "'-r' & $string($states.context.State.RetryCount) & '-d' & $string($states.context.Execution.RedriveCount)";
+const tries = (stage: LedgerStage): string =>
+  [
+    "'-r' & $string($states.context.State.RetryCount) & '-d' &",
+    `(${isReserved(stage)} ? $string(${REDRIVE}) : $error('nothing is reserved for this redrive'))`,
+  ].join(" ");
 
 /** A job's name: of one try, and the start that all tries on the rung have, as the ledger looks for them. */
 export interface JobName {
@@ -81,7 +93,10 @@ export interface JobName {
   readonly start: string;
 }
 
-const jobName = (start: string): JobName => ({ unique: jsonata(`${start} & ${tries}`), start: `${start} & '-*'` });
+const jobName = (stage: LedgerStage, name: string): JobName => {
+  const start = `${name} & ${step(stage)}`;
+  return { unique: jsonata(`${start} & ${tries(stage)}`), start: `${start} & '-*'` };
+};
 
 /**
  * Name of a Batch job, at most 128 characters of [A-Za-z0-9_-]: the longest is "infer-" (6) + fold, strategy and engine
@@ -91,7 +106,7 @@ const jobName = (start: string): JobName => ({ unique: jsonata(`${start} & ${tri
  * @param name - an expression: the stage and what it works on
  */
 export const batchJobName = (stage: LedgerStage, name: string): JobName =>
-  jobName(`${name} & '-' & $substring(${variables.request.runId}, -57) & ${step(stage)}`);
+  jobName(stage, `${name} & '-' & $substring(${variables.request.runId}, -57)`);
 
 /** Twelve digits of the identity and the attempt: 17 characters at most. */
 const runOf = `$substring(${variables.request.identity}, 0, 12) & '-' & $string(${variables.request.attempt})`;
@@ -108,14 +123,14 @@ export const trainingJobName = (): JobName => {
     `$substring(${training.trainHash}, 0, 8)`,
     runOf,
   ];
-  return jobName(`'train-' & ${parts.join(" & '-' & ")} & ${step("train")}`);
+  return jobName("train", `'train-' & ${parts.join(" & '-' & ")}`);
 };
 
 /** Name of a model and of a transform job, like a training's: "infer-" (6) + engine (11) + "-" + hash (8) + "-" + ... = 56. */
 export const transformJobName = (): JobName => {
   const { engine } = variables;
   const hash = `$substring($hash(${engine.name}, 'SHA-256'), 0, 8)`;
-  return jobName(`'infer-' & ${[engine.engine, hash, runOf].join(" & '-' & ")} & ${step("infer")}`);
+  return jobName("infer", `'infer-' & ${[engine.engine, hash, runOf].join(" & '-' & ")}`);
 };
 
 /**

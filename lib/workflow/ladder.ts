@@ -8,7 +8,7 @@ import { FUNCTION_SECONDS, functionStateSeconds } from "../stages/limits.ts";
 import { lambdaRetry } from "../stages/retries.ts";
 import type { JobStage, JobState } from "../stages/stage-context.ts";
 import { childrenExpression, endExpression, failureExpression, MOST_FALLS, noRungExpression } from "./failure.ts";
-import { jsonata, ladderOf, literal, variables } from "./jsonata.ts";
+import { isReserved, jsonata, ladderOf, literal, variables } from "./jsonata.ts";
 
 /** The ledger's functions: contracts/ledger.ts has what they are given and answer. */
 export interface LedgerFunctions {
@@ -58,7 +58,11 @@ export class Ladder extends Construct {
     const settle = this.renderSettle();
     const fall = this.renderFall();
     const job = jobs.toJob(this.assign({ end: "{ 'outcome': 'done' }" }));
-    for (const each of job.jobs) this.leadTo(settle, each);
+    // Of a job that was redriven, and so had no name: it is reserved first.
+    const isOfThisDrive = sfn.Choice.jsonata(this, `${this.name}IsReserved`, { comment: "Or redriven since" })
+      .when(sfn.Condition.jsonata(jsonata(isReserved(jobs.stage))), settle)
+      .otherwise(reserve);
+    for (const each of job.jobs) this.leadTo(settle, isOfThisDrive, each);
 
     const noRung = this.props.failed(noRungExpression(this.source, this.variables));
     const hasRung = sfn.Choice.jsonata(this, `${this.name}HasRung`, this.transition(noRung))
@@ -111,7 +115,9 @@ export class Ladder extends Construct {
     return { stage: jobs.stage, taskId: jobs.taskId, limit: causeLimit };
   }
 
-  private assign(values: { [name in "rungs" | "falls" | "end" | "settled"]?: string }): Record<string, string> {
+  private assign(
+    values: { [name in "rungs" | "falls" | "end" | "settled" | "reserved"]?: string },
+  ): Record<string, string> {
     const named = Object.entries(values).map(([name, expression]) => [
       this.variables[name as "rungs"].slice(1),
       jsonata(expression),
@@ -178,6 +184,7 @@ export class Ladder extends Construct {
           `'document': $merge([{ 'schema': 1, 'stage': ${literal(stage)}, 'taskId': ${taskId} }, $refusal]) } )`,
         ].join(" "),
         settled: "true",
+        reserved: "$states.context.Execution.RedriveCount",
       },
     });
     // What an earlier try left behind is told to stop, and has two minutes for it.
@@ -206,7 +213,7 @@ export class Ladder extends Construct {
   private renderLedgerCall(
     verb: "Reserve" | "Settle",
     lambdaFunction: lambda.IFunction,
-    call: { payload: Record<string, string>; assign: { end?: string; settled: string } },
+    call: { payload: Record<string, string>; assign: { end?: string; settled: string; reserved?: string } },
   ): tasks.LambdaInvoke {
     const state = tasks.LambdaInvoke.jsonata(this, `${this.name}${verb}`, {
       lambdaFunction,
@@ -238,7 +245,11 @@ export class Ladder extends Construct {
   }
 
   /** A job that failed goes on to Settle as one that is done does; the failed children of an array are asked why. */
-  private leadTo(settle: sfn.State, { state, service, isArray, isLast = true, cleanUp }: JobState): void {
+  private leadTo(
+    settle: sfn.State,
+    isOfThisDrive: sfn.State,
+    { state, service, isArray, isLast = true, cleanUp }: JobState,
+  ): void {
     const next = cleanUp ?? settle;
     if (cleanUp) {
       cleanUp.addCatch(settle, { outputs: {} });
@@ -248,6 +259,7 @@ export class Ladder extends Construct {
       assign: this.assign({ end: endExpression({ ...this.source, from: service }) }),
       outputs: {},
     };
+    state.addCatch(isOfThisDrive, { errors: ["States.QueryEvaluationError"], ...caught });
     if (isArray) {
       const children = this.renderChildren(state.node.id, settle);
       state.addCatch(children, { errors: ["States.TaskFailed"], ...caught });

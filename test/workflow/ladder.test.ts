@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { problemsOf, reportInput, reserveInput, settleInput } from "../../lib/contracts/index.ts";
 import { StatesError, type TaskRequest } from "../../lib/local/asl/index.ts";
 import { arrayParent, BATCH, failedChildren, multiNodeParent, TRAINING, TRANSFORM } from "./aws-jobs.ts";
-import { LADDERS, recordedEdges, run, withLadders } from "./ladders.ts";
+import { LADDERS, recordedEdges, redriven, run, withLadders } from "./ladders.ts";
 import { anEngine, aPlan, aRequest, aTraining, failing, planned } from "./run.ts";
 
 const TASK_FAILED = "States.TaskFailed";
@@ -682,6 +682,36 @@ describe("a shortage", () => {
     expect(result.status).toBe("SUCCEEDED");
     expect(reported?.falls).toHaveLength(100);
     expect(JSON.stringify(reported).length).toBeLessThan(256 * 1024);
+  });
+});
+
+describe("a redrive, which begins at the job that was stopped", () => {
+  it.each([
+    ["Ingest", {}],
+    ["Preprocess", {}],
+    ["Compile", {}],
+    ["Infer", {}],
+    ["Train", {}],
+    ["TrainOnCluster", { train: [LADDERS.cluster("on-demand")] }],
+    ["InferModel", { infer: LADDERS.inferWithTransform }],
+    ["InferTransform", { infer: LADDERS.inferWithTransform }],
+  ])("reserves before it starts %s again, under a name of its own", async (state, ladders) => {
+    const { result, allTasks, argumentsOf } = await redriven(state, withLadders(ladders));
+    expect(result.status).toBe("SUCCEEDED");
+    expect(allTasks[0]).toBe(`${state.replace(/OnCluster|Model|Transform/, "")}Reserve`);
+    const [first] = argumentsOf(state) as unknown as Record<string, string>[];
+    expect(first!.JobName ?? first!.TrainingJobName ?? first!.ModelName).toMatch(/-r0-d1$/);
+  });
+
+  it.each([
+    ["ingest", LADDERS.everyKind[1]!],
+    ["train", LADDERS.cluster("on-demand")],
+    ["infer", LADDERS.everyKind[1]!],
+  ])("lets a job of %s that cannot be evaluated fail, and does not reserve for ever", async (stage, rung) => {
+    const { queue: _, ...noQueue } = rung;
+    const { allTasks, reported } = await run({}, aRequest(), withLadders({ [stage]: [noQueue] }));
+    expect(allTasks.filter((name) => name.toLowerCase() === `${stage}reserve`)).toHaveLength(1);
+    expect(reported?.failures?.[0]).toMatchObject({ stage });
   });
 });
 

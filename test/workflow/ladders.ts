@@ -1,4 +1,5 @@
 // Ladders for tests, the committed state machine with them, and a record of the ways that runs went through it.
+import type { TaskRequest } from "../../lib/local/asl/index.ts";
 import type { RungData } from "../../lib/stages/rung.ts";
 import { type Answers, aRequest, definition, run as runMachine } from "./run.ts";
 
@@ -112,8 +113,13 @@ export function withLadders(ladders: Ladders = {}): typeof definition {
 const taken = new Set<string>();
 
 /** Runs the machine, and remembers which state followed which. */
-export async function run(answers: Answers = {}, request = aRequest(), machine = withLadders()) {
-  const outcome = await runMachine(answers, request, machine);
+export async function run(
+  answers: Answers = {},
+  request = aRequest(),
+  machine = withLadders(),
+  drive: Parameters<typeof runMachine>[3] = {},
+) {
+  const outcome = await runMachine(answers, request, machine, drive);
   const names = new Map<number, string>();
   for (const event of outcome.events) {
     const { name } = (event as { stateEnteredEventDetails?: { name: string } }).stateEnteredEventDetails ?? {};
@@ -122,6 +128,17 @@ export async function run(answers: Answers = {}, request = aRequest(), machine =
     names.set(event.id, name ?? from ?? "");
   }
   return outcome;
+}
+
+/** Stopped while a state's task runs, and redriven. */
+export async function redriven(state: string, machine = withLadders(), request = aRequest()) {
+  const stop = new AbortController();
+  const hanging = ({ signal }: TaskRequest) => {
+    setImmediate(() => stop.abort());
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  };
+  const { events } = await run({ [state]: hanging }, request, machine, { signal: stop.signal });
+  return run({}, request, machine, { history: events });
 }
 
 interface State {
@@ -140,7 +157,7 @@ const statesOf = (states: Record<string, State>): [string, State][] =>
   ]);
 
 const OF_A_LADDER =
-  /^(Ingest|Preprocess|Train|Compile|Infer)(On|OnCluster|Model|Transform|Rungs|HasRung|Reserve|IsGranted|Children|ChildrenLeft|MoreChildren|Settle|Wait|Outcome|Fall)?$/;
+  /^(Ingest|Preprocess|Train|Compile|Infer)(On|OnCluster|Model|Transform|Rungs|HasRung|Reserve|IsGranted|IsReserved|Children|ChildrenLeft|MoreChildren|Settle|Wait|Outcome|Fall)?$/;
 
 /**
  * Ways of the ladders' states that no run of this file has taken. Two ladders that are made by the same code in the same

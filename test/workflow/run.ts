@@ -105,9 +105,18 @@ const ofLedger = (state: string): Answer | undefined =>
       ? { StatusCode: 200, Payload: { settled: true, usd: 0.5 } }
       : undefined;
 
-/** @param machine - another definition than the committed one */
-export async function run(answers: Answers = {}, request = aRequest(), machine: object = definition) {
+/**
+ * @param machine - another definition than the committed one
+ * @param drive - what stops it, or the history of a drive that was stopped
+ */
+export async function run(
+  answers: Answers = {},
+  request = aRequest(),
+  machine: object = definition,
+  drive: Pick<NonNullable<Parameters<typeof execute>[1]>, "history" | "signal"> = {},
+) {
   const outcome = await execute(machine, {
+    ...drive,
     input: JSON.parse(JSON.stringify(request)),
     tasks: (task) => {
       const answer = answers[task.stateName] ?? byDefault[task.stateName] ?? ofLedger(task.stateName);

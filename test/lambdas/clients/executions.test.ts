@@ -78,17 +78,4 @@ describe("StepFunctionsExecutions", () => {
     answers.push(refusal("ExecutionDoesNotExist"));
     expect(await executions.state("x")).toBe("absent");
   });
-
-  it("redrives one that was stopped or timed out, and says when Step Functions will not", async () => {
-    answers.push({ body: { status: "ABORTED" } }, { body: { redriveDate: 1 } });
-    expect(await executions.redrive(aRequest())).toBe(true);
-    answers.push({ body: { status: "TIMED_OUT" } }, refusal("ExecutionNotRedrivable"));
-    expect(await executions.redrive(aRequest())).toBe(false);
-  });
-
-  it("redrives none that failed: it would only run its Fail state again", async () => {
-    answers.push({ body: { status: "FAILED" } });
-    expect(await executions.redrive(aRequest())).toBe(false);
-    expect(calls.map(({ action }) => action)).toEqual(["DescribeExecution"]);
-  });
 });

@@ -184,6 +184,16 @@ describe("the same dataset again", () => {
     expect(second.outcome).toBe("started");
   });
 
+  test("of a run that was stopped starts one next attempt, however many deliveries come at once", async () => {
+    const d = drop();
+    const { request } = await start(d);
+    d.executions.states.set(request.runId, "failed");
+    Reflect.set(d.executions, "redrive", undefined); // as on AWS
+    const all = await Promise.all(Array.from({ length: 8 }, () => start(d)));
+    expect(new Set(all.map((one) => one.request.runId))).toEqual(new Set([request.runId.replace(/-1$/, "-2")]));
+    expect(d.executions.started).toHaveLength(2);
+  });
+
   test("starts exactly one run when its event is delivered many times at once", async () => {
     const d = drop();
     const all = await Promise.all(Array.from({ length: 12 }, () => start(d)));
