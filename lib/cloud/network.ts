@@ -42,8 +42,8 @@ const ZONES = 2;
 export class Network extends Construct {
   readonly vpc: ec2.IVpc;
   readonly subnets: ec2.ISubnet[];
-  /** Addresses that the first subnet has for nodes with EFA, and what an error calls the option behind it. */
-  readonly clusterAddresses: number;
+  /** Addresses that each subnet has for fleets: without the one that every interface endpoint takes in it. */
+  readonly addresses: readonly number[];
   /** Of every job: all traffic among themselves, as EFA and NCCL need, and HTTPS to the endpoints. */
   readonly jobs: ec2.SecurityGroup;
 
@@ -52,9 +52,13 @@ export class Network extends Construct {
     const { vpc } = props.deployment;
     this.vpc = vpc.use === "new" ? this.createVpc(vpc.cidr, props) : this.importVpc(vpc);
     this.subnets = this.vpc.isolatedSubnets;
-    this.clusterAddresses = vpc.use === "new" ? SUBNET_ADDRESSES : vpc.subnets[0]!.addresses;
+    const hasEndpoints = vpc.use === "new" || vpc.createEndpoints;
+    const ofEndpoints = hasEndpoints ? Object.keys(INTERFACE_ENDPOINTS).length : 0;
+    this.addresses = this.subnets.map(
+      (_, index) => (vpc.use === "new" ? SUBNET_ADDRESSES : vpc.subnets[index]!.addresses) - ofEndpoints,
+    );
     this.jobs = this.createJobsGroup();
-    if (vpc.use === "new" || vpc.createEndpoints) this.addEndpoints(props.buckets);
+    if (hasEndpoints) this.addEndpoints(props.buckets);
   }
 
   private createVpc(cidr: string, { deployment, accessLogs }: NetworkProps): ec2.Vpc {
