@@ -20,16 +20,17 @@ export interface RunbookAlarmProps {
   readonly topic: sns.ITopic;
 }
 
-/** Where the runbook is read: below the repository's root, since nobody knows where a team keeps its copy. */
-const RUNBOOK = "docs/runbook.md";
-
-/** The heading of an alarm in the runbook is its construct's id; Markdown's anchor is that in lower case. */
-export const runbookAnchor = (id: string): string => `${RUNBOOK}#${id.toLowerCase()}`;
+/**
+ * Where the runbook says what to do: a path and no URL, since nobody knows where a team keeps its copy. The heading of an
+ * alarm is its construct's id; Markdown's anchor is that in lower case.
+ */
+const runbook = (id: string): string =>
+  `Runbook: docs/runbook.md#${id.toLowerCase()} in the repository that voxelburst was deployed from.`;
 
 export class RunbookAlarm extends cloudwatch.Alarm {
   constructor(scope: Construct, id: string, props: RunbookAlarmProps) {
     super(scope, id, {
-      alarmDescription: `${props.meaning} Runbook: ${runbookAnchor(id)}`,
+      alarmDescription: `${props.meaning} ${runbook(id)}`,
       metric: props.metric,
       threshold: props.threshold,
       comparisonOperator: props.comparison ?? cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,

@@ -38,7 +38,8 @@ interface Alarm {
   TreatMissingData: string;
 }
 const alarms = () => properties("AWS::CloudWatch::Alarm") as Alarm[];
-const anchorOf = ({ AlarmDescription }: Alarm) => /docs\/runbook\.md#(\S+)$/.exec(AlarmDescription)?.[1];
+const anchorOf = ({ AlarmDescription }: Alarm) =>
+  /Runbook: docs\/runbook\.md#(\S+) in the repository that voxelburst was deployed from\.$/.exec(AlarmDescription)?.[1];
 
 describe("the runbook", () => {
   test("has a heading for every alarm, which links to it, and none for anything else", () => {
