@@ -46,7 +46,9 @@ export class Fleet extends Construct {
     this.launchTemplate = this.renderLaunchTemplate(props);
     this.queue = new batch.JobQueue(this, "Queue", {
       computeEnvironments: [{ computeEnvironment: this.renderComputeEnvironment(props), order: 1 }],
-      // A job that cannot start becomes a failure that the state machine reports, instead of waiting for ever.
+      // A job that cannot start becomes a failure that the state machine reports, instead of waiting for ever. These are
+      // all reasons that Batch's page "Automatic remediation with jobStateTimeLimitActions" names as accepted: what is
+      // stuck for another (EC2_INSTANCE_CONFIGURATION_UNSUPPORTED, ...) falls when its state's time is over.
       jobStateTimeLimitActions: [
         batch.JobStateTimeLimitActionsReason.INSUFFICIENT_INSTANCE_CAPACITY,
         batch.JobStateTimeLimitActionsReason.COMPUTE_ENVIRONMENT_MAX_RESOURCE,
