@@ -193,7 +193,7 @@ describe("the guard", () => {
     const { ports, see, now, stopped } = deployment();
     await reserve(input(), ports);
     see(running(now() - HOUR, now() - 60_000));
-    expect(await guard(ports)).toEqual({ stopped: [], settled: 0, held: 1 });
+    expect(await guard(ports)).toEqual({ stopped: [], settled: 0, held: 1, failed: [] });
     expect(stopped).toEqual([]);
   });
 
@@ -224,6 +224,21 @@ describe("the guard", () => {
     see(silent);
     expect((await guard(ports)).stopped).toMatchObject([{ code: "NoProgress" }]);
     expect(stopped).toEqual(["job:3"]);
+  });
+
+  it("looks at every reservation, whichever of the looks fail", async () => {
+    const { ports, pass, committed } = deployment();
+    const taskIds = ["train-fold0-fused", "train-fold1-fused", "train-fold2-fused"];
+    for (const taskId of taskIds) await reserve(input({ taskId, job: { ...job, name: `${taskId}-*` } }), ports);
+    pass(2.1 * HOUR); // all of them are over
+    const use = async ({ name }: BoundedJob) => {
+      if (name.startsWith(taskIds[1]!)) throw new Error("Rate exceeded");
+      return nothing;
+    };
+    const report = await guard({ ...ports, jobs: { ...ports.jobs, use } });
+    expect(report).toMatchObject({ settled: 2, held: 1, failed: [{ error: { message: "Rate exceeded" } }] });
+    expect(report.failed[0]!.name).toContain(taskIds[1]);
+    expect(await committed()).toBe(2_000);
   });
 
   it("settles what was never begun when its time is over, so that it holds nothing for longer", async () => {
