@@ -1,7 +1,7 @@
 // The guard: behind the services' own limits it stops what costs more than was reserved, what nobody waits for any more
 // and what does not get on, and settles what the state machine has left.
-import { GUARD_INTERVAL_MINUTES, VoxelburstError } from "../../lib/contracts/index.ts";
-import { centsByMonth } from "../ledger/bound.ts";
+import { VoxelburstError } from "../../lib/contracts/index.ts";
+import { centsByMonth, LOOK_AHEAD_SECONDS } from "../ledger/bound.ts";
 import { type Hold, type JobUse, type LedgerPorts, settleHold } from "../ledger/core.ts";
 
 export interface GuardPorts extends Omit<LedgerPorts, "store"> {
@@ -19,8 +19,7 @@ export interface GuardLimits {
 }
 
 export const GUARD_LIMITS: GuardLimits = {
-  // Batch gives a container two minutes to stop.
-  lookAheadSeconds: (GUARD_INTERVAL_MINUTES + 3) * 60,
+  lookAheadSeconds: LOOK_AHEAD_SECONDS,
   // Every stage reports each case or each few seconds of steps; the longest silence is a TensorRT build, 1.7 minutes
   // measured on an H100, and the reading of a large study.
   silentSeconds: 3_600,

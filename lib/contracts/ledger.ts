@@ -20,10 +20,11 @@ export const boundedJob = z.strictObject({
   childrenPerInstance: z.int().min(1).describe("as many share an instance; 1 for whole instances"),
   attemptSeconds: positive.describe("AttemptDurationSeconds of Batch, MaxRuntimeInSeconds of SageMaker"),
   attempts: z.int().min(1).describe("Batch's retry attempts; SageMaker's MaximumRetryAttempts plus 1"),
-  waitSeconds: z
-    .number()
-    .min(0)
-    .describe("an attempt may wait so long for all of its instances, some of them paid for"),
+  waitSeconds: z.number().min(0).describe("an attempt may wait so long for its instances"),
+  waitsTogether: z
+    .boolean()
+    .optional()
+    .describe("of several nodes: the first of them wait for the last, and are paid for meanwhile; absent: false"),
   keepAliveSeconds: z
     .number()
     .min(0)

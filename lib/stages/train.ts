@@ -80,6 +80,7 @@ export class Train extends Construct implements JobStage {
       attemptSeconds: this.seconds,
       // SageMaker's limit is of all attempts together.
       attempts: `${rung}.service = 'batch' ? ${JOB_ATTEMPTS} : 1`,
+      waitsTogether: `${rung}.service = 'batch'`,
     };
   }
 

@@ -162,6 +162,7 @@ export class Ladder extends Construct {
       `'childrenPerInstance': ${rung}.childrenPerInstance, 'attemptSeconds': ${bound.attemptSeconds},`,
       `'attempts': ${bound.attempts}, 'waitSeconds': ${rung}.waitSeconds,`,
       `'keepAliveSeconds': ${rung}.keepAliveSeconds`,
+      ...(bound.waitsTogether ? [`, 'waitsTogether': ${bound.waitsTogether}`] : []),
     ].join(" ");
     const refusal = [
       "$exists($answer.reason) ? $answer.reason",

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ingestHoldFromEnvironment } from "../../../lambdas/clients/ingest-hold.ts";
 import { GUARD_LIMITS, guard } from "../../../lambdas/guard/core.ts";
+import { LOOK_AHEAD_SECONDS } from "../../../lambdas/ledger/bound.ts";
 import { holdMost, type JobUse, reserve, settle } from "../../../lambdas/ledger/core.ts";
 import { freeLedger, MemoryLedgerStore } from "../../../lambdas/ledger/memory-store.ts";
 import { monthAccount, runAccount } from "../../../lambdas/ledger/ports.ts";
@@ -15,7 +16,8 @@ const job: BoundedJob = {
   instanceType: "p5.4xlarge",
   children: 2,
   childrenPerInstance: 1,
-  attemptSeconds: 3_600,
+  // With the time that the guard looks ahead: an hour.
+  attemptSeconds: 3_600 - LOOK_AHEAD_SECONDS,
   attempts: 1,
   waitSeconds: 0,
 };
@@ -74,9 +76,9 @@ describe("a reservation", () => {
       attempts: 3,
       waitSeconds: 600,
     };
-    // 2 instances x 3 x (600 + 3,600 + 1,800 + 600) s x 10 USD
+    // 2 instances x (3 x (3,120 + 1,800 + 600) + 480) s x 10 USD an hour: the wait for an instance is not paid for
     expect(await reserve(input({ taskId: "infer", job: array }), ports)).toMatchObject({
-      reservedUsd: 110,
+      reservedUsd: 94.67,
       granted: false,
     });
   });
