@@ -16,6 +16,7 @@ import {
 } from "./capacity.ts";
 import { type Check, fail, look, ok, warn } from "./check.ts";
 import { describeStack } from "./deployed.ts";
+import { organizationChecks } from "./organization.ts";
 import { quotaChecks } from "./quotas.ts";
 import { sageMakerLogChecks } from "./sagemaker-logs.ts";
 import { spotRoleChecks } from "./service-roles.ts";
@@ -39,6 +40,7 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
   await add("reservations", () => reservationChecks(config));
   await add("training plan", () => trainingPlanChecks(config));
   await add("addresses", () => addressChecks(config));
+  await add("organization", () => organizationChecks(config, identity.Account!));
   await add("Spot role", () => spotRoleChecks());
   await add("SageMaker's log groups", () => sageMakerLogChecks(config));
   await add("stacks", () => stackChecks(config));

@@ -226,6 +226,10 @@ const options = z.strictObject({
     .strictObject({
       maxUsdPerRun: positive.default(100).describe("no run may cost more; a recipe's maxUsd may lower it"),
       maxUsdPerMonth: positive.default(1_000).describe("of all runs of a calendar month, UTC"),
+      anomalyMonitor: z
+        .boolean()
+        .default(true)
+        .describe("AWS's alert of unusual costs; false in an organization's member account, which may not create one"),
     })
     .prefault({}),
   notifications: z
