@@ -1,14 +1,6 @@
 // doctor's questions to AWS: those that moto answers for real, and recorded answers for what it does not know.
-import { CreateVpcCommand, CreateVpcEndpointCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import {
-  endpointChecks,
-  instanceTypeChecks,
-  JOB_ENDPOINTS,
-  offeringChecks,
-  reservationChecks,
-  trainingPlanChecks,
-} from "../../lib/aws/capacity.ts";
+import { instanceTypeChecks, offeringChecks, reservationChecks, trainingPlanChecks } from "../../lib/aws/capacity.ts";
 import { examineAccount } from "../../lib/aws/doctor.ts";
 import { organizationChecks } from "../../lib/aws/organization.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
@@ -135,25 +127,6 @@ describe("against moto", () => {
         ["EC2's description of g6e.4xlarge", "ok", expect.stringContaining("1 GPUs")],
       ]),
     );
-  });
-
-  test("a VPC without an endpoint is told which; with all of them it is good", async () => {
-    const client = new EC2Client({});
-    const { Vpc } = await client.send(new CreateVpcCommand({ CidrBlock: "10.0.0.0/16" }));
-    const create = (name: string) =>
-      client.send(
-        new CreateVpcEndpointCommand({
-          VpcId: Vpc!.VpcId!,
-          ServiceName: `com.amazonaws.us-east-1.${name}`,
-          VpcEndpointType: name === "s3" ? "Gateway" : "Interface",
-        }),
-      );
-    for (const name of JOB_ENDPOINTS.slice(1)) await create(name);
-    expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([
-      { state: "failed", found: expect.stringMatching(/lacks ecs$/) },
-    ]);
-    await create("ecs");
-    expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([{ state: "ok" }]);
   });
 });
 

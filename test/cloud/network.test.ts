@@ -119,6 +119,23 @@ describe("an existing VPC", () => {
     }
   });
 
+  it("gets those endpoints alone that it says it lacks, with their policies", () => {
+    const template = networkOf({ vpc: { ...EXISTING, createEndpoints: ["ecr.dkr", "logs"] } });
+    const endpoints = endpointsOf(template);
+    expect(endpoints.map(({ service }) => service).sort()).toEqual([".ecr.dkr", ".logs"]);
+    for (const { PolicyDocument, SecurityGroupIds } of endpoints) {
+      expect(PolicyDocument.Statement[0].Condition.StringEquals).toHaveProperty("aws:PrincipalAccount");
+      expect(SecurityGroupIds).toHaveLength(1);
+    }
+    const gateway = networkOf({ vpc: { ...EXISTING, createEndpoints: ["s3"] } });
+    expect(endpointsOf(gateway)).toMatchObject([{ service: ".s3", VpcEndpointType: "Gateway" }]);
+    gateway.resourceCountIs("AWS::EC2::SecurityGroup", 1); // the jobs'
+  });
+
+  it("is refused with the name of an endpoint that no job uses", () => {
+    expect(() => networkOf({ vpc: { ...EXISTING, createEndpoints: ["dynamodb" as "s3"] } })).toThrow();
+  });
+
   it("keeps the endpoints that it has when it says so", () => {
     networkOf({ vpc: { ...EXISTING, createEndpoints: false } }).resourceCountIs("AWS::EC2::VPCEndpoint", 0);
   });

@@ -4,8 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Template } from "aws-cdk-lib/assertions";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { JOB_ENDPOINTS } from "../../lib/aws/capacity.ts";
-import { nightlyEvent, OUTPUTS, STACKS, strategy } from "../../lib/contracts/index.ts";
+import { JOB_ENDPOINTS, nightlyEvent, OUTPUTS, STACKS, strategy } from "../../lib/contracts/index.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 import { readRunbook } from "./runbook.ts";
 
