@@ -1,7 +1,8 @@
 // A network without a way out: private subnets, and endpoints for what the jobs call.
-import { Stack } from "aws-cdk-lib";
+import { type CfnResource, type CustomResourceProviderBase, Stack } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
+import * as logs from "aws-cdk-lib/aws-logs";
 import type * as s3 from "aws-cdk-lib/aws-s3";
 import { Construct } from "constructs";
 import { type Deployment, endpointsToCreate, type JobEndpoint } from "../contracts/deployment.ts";
@@ -76,7 +77,25 @@ export class Network extends Construct {
       destination: ec2.FlowLogDestination.toS3(accessLogs, "flow-logs"),
       trafficType: ec2.FlowLogTrafficType.ALL,
     });
+    this.boundFunctionOfDefaultGroup();
     return vpc;
+  }
+
+  /**
+   * CDK's function that closes the default security group may write to every log group, and Lambda would make it one with
+   * neither key nor retention: it gets a group of ours (log-groups.ts), and that alone.
+   */
+  private boundFunctionOfDefaultGroup(): void {
+    const provider = Stack.of(this).node.findChild("Custom::VpcRestrictDefaultSGCustomResourceProvider");
+    const logGroup = new logs.LogGroup(this, "DefaultGroupLogs");
+    const [handler, role] = ["Handler", "Role"].map((id) => provider.node.findChild(id) as CfnResource);
+    handler!.addPropertyOverride("LoggingConfig", { LogGroup: logGroup.logGroupName });
+    role!.addPropertyDeletionOverride("ManagedPolicyArns");
+    (provider as CustomResourceProviderBase).addToRolePolicy({
+      Effect: "Allow",
+      Action: ["logs:CreateLogStream", "logs:PutLogEvents"],
+      Resource: logGroup.logGroupArn,
+    });
   }
 
   /** By attributes: a look-up would ask for credentials at synthesis. Its flow logs are its owner's. */

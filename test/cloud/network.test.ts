@@ -54,6 +54,27 @@ describe("a new network", () => {
     template.resourceCountIs("Custom::VpcRestrictDefaultSG", 1);
   });
 
+  it("has the function that does so write to one log group of ours, and to no other", () => {
+    const [logGroup, ...others] = Object.keys(template.findResources("AWS::Logs::LogGroup"));
+    expect(others).toEqual([]);
+    template.allResourcesProperties("AWS::Lambda::Function", { LoggingConfig: { LogGroup: { Ref: logGroup } } });
+    const roles = Object.values(template.findResources("AWS::IAM::Role"));
+    expect(roles).toHaveLength(1);
+    expect(roles[0]!.Properties.ManagedPolicyArns).toBeUndefined();
+    expect(roles[0]!.Properties.Policies[0].PolicyDocument.Statement).toEqual([
+      {
+        Effect: "Allow",
+        Action: expect.arrayContaining(["ec2:RevokeSecurityGroupIngress", "ec2:RevokeSecurityGroupEgress"]),
+        Resource: [expect.objectContaining({ "Fn::Join": expect.anything() })],
+      },
+      {
+        Effect: "Allow",
+        Action: ["logs:CreateLogStream", "logs:PutLogEvents"],
+        Resource: { "Fn::GetAtt": [logGroup, "Arn"] },
+      },
+    ]);
+  });
+
   it("has gateway and interface endpoints for what instances, agents and containers call", () => {
     expect(
       endpointsOf(template)

@@ -23,7 +23,7 @@ const roles = [
   ]).values(),
 ];
 
-/** Those with statements of their own: EC2's instances and CDK's own function have AWS's managed policies alone. */
+/** Those with statements of their own: EC2's instances have AWS's managed policy alone. */
 export const rolesWithStatements = roles.filter(({ statements }) => statements.length > 0);
 
 const rowsOf = (role: string) => SERVICE_ROWS.filter((row) => row.role.test(role));

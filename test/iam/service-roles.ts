@@ -22,7 +22,7 @@ const rows = (
   );
 
 const ANY = /^\*$/;
-const FUNCTION = /^(Trigger|Plan|Report|Guard)FunctionRole|^Ledger(Reserve|Settle)Role/;
+const FUNCTION = /^(Trigger|Plan|Report|Guard)FunctionRole|^Ledger(Reserve|Settle)Role|^CustomVpcRestrictDefaultSG/;
 const CONTAINER = /^(Ingest|Preprocess|Compile|Infer)JobRole|^Train(Cluster)?Role|^InferTransformRole/;
 const EXECUTION = /ExecutionRole/;
 const SAGEMAKER = /^TrainRole|^InferTransformRole/;
@@ -34,6 +34,13 @@ export const SERVICE_ROWS: Row[] = [
   // logs:CreateLogGroup stands there too: our groups exist, with a key and a retention, and nobody makes another.
   ...rows(FUNCTION, docs("lambda/latest/dg/monitoring-cloudwatchlogs.html"), [
     ["logs:CreateLogStream logs:PutLogEvents", /:log-group:\w+Logs\w+:\*$/, "Lambda writes what the function prints"],
+  ]),
+  ...rows(/^CustomVpcRestrictDefaultSG/, docs("cdk/api/v2/docs/aws-cdk-lib.aws_ec2.Vpc.html"), [
+    [
+      "ec2:RevokeSecurityGroupIngress ec2:RevokeSecurityGroupEgress ec2:AuthorizeSecurityGroupIngress ec2:AuthorizeSecurityGroupEgress",
+      /:security-group\/\w+\.DefaultSecurityGroup$/,
+      "CDK's function closes the VPC's default group, and opens it again when the stack goes",
+    ],
   ]),
   ...rows(/^TriggerFunctionRole/, docs("lambda/latest/dg/invocation-async-retain-records.html"), [
     ["sqs:SendMessage", /:TriggerFailed\w+$/, "Lambda puts an event aside that failed three times"],
