@@ -20,6 +20,7 @@ import { organizationChecks } from "./organization.ts";
 import { quotaChecks } from "./quotas.ts";
 import { sageMakerLogChecks } from "./sagemaker-logs.ts";
 import { spotRoleChecks } from "./service-roles.ts";
+import { volumeKeyChecks } from "./volume-key.ts";
 
 /** @throws whatever AWS says to GetCallerIdentity: without an identity there is nothing else to ask */
 export async function examineAccount(config: Deployment): Promise<Check[]> {
@@ -42,6 +43,7 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
   await add("addresses", () => addressChecks(config));
   await add("organization", () => organizationChecks(config, identity.Account!));
   await add("Spot role", () => spotRoleChecks());
+  await add("key of EBS volumes", () => volumeKeyChecks(identity.Account!));
   await add("SageMaker's log groups", () => sageMakerLogChecks(config));
   await add("stacks", () => stackChecks(config));
   return checks;
