@@ -73,6 +73,21 @@ export function checkRoles(of: () => RoleAccount | undefined, which: RegExp): vo
       },
     );
 
+    it("cannot do without any of the resources that a statement names", () => {
+      const statements = statementsOf(name);
+      const idle = statements.flatMap((statement, index) =>
+        listOf(statement.Resource).flatMap((one, _, all) => {
+          if (all.length === 1) return [];
+          const narrower = { ...statement, Resource: all.filter((other) => other !== one) };
+          const rest = statements.with(index, narrower);
+          return deniedCalls(name, rest).length + missingRows(name, rest).length > 0
+            ? []
+            : [`${statement.Action} on ${one}`];
+        }),
+      );
+      expect(idle).toEqual([]);
+    });
+
     it("has no action on no resource that neither its code nor a service uses", () => {
       const idle = statementsOf(name).flatMap((statement) =>
         listOf(statement.Action).flatMap((Action) =>
