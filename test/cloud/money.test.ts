@@ -174,6 +174,20 @@ describe("AWS's own view of the bill", () => {
     });
   });
 
+  it("has no anomaly monitor where the account may not create one, and nobody publishes for it", () => {
+    const app = voxelburstApp({
+      outdir: mkdtempSync(path.join(outdir, "member-")),
+      context: { "aws:cdk:bundling-stacks": [], voxelburst: { budgets: { anomalyMonitor: false } } },
+    });
+    const member = Template.fromJSON(app.synth().getStackByName("VoxelburstWorkflow").template);
+    member.resourceCountIs("AWS::Budgets::Budget", 1);
+    member.resourceCountIs("AWS::CE::AnomalyMonitor", 0);
+    member.resourceCountIs("AWS::CE::AnomalySubscription", 0);
+    const policies = JSON.stringify(member.findResources("AWS::SNS::TopicPolicy"));
+    expect(policies).toContain("budgets.amazonaws.com");
+    expect(policies).not.toContain("costalerts.amazonaws.com");
+  });
+
   it("may reach the topic, for this account's sake alone", () => {
     for (const Service of ["budgets.amazonaws.com", "costalerts.amazonaws.com"])
       template.hasResourceProperties("AWS::SNS::TopicPolicy", {
