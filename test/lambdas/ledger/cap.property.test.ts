@@ -2,8 +2,8 @@
 // AWS does.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { GUARD_LIMITS, guard } from "../../../lambdas/guard/core.ts";
-import { IDLE_SECONDS, START_SECONDS } from "../../../lambdas/ledger/bound.ts";
+import { guard } from "../../../lambdas/guard/core.ts";
+import { START_SECONDS } from "../../../lambdas/ledger/bound.ts";
 import { type Hold, holdMost, reserve, settle } from "../../../lambdas/ledger/core.ts";
 import { MemoryLedgerStore } from "../../../lambdas/ledger/memory-store.ts";
 import { monthAccount, runAccount } from "../../../lambdas/ledger/ports.ts";
@@ -263,9 +263,4 @@ describe("the cap", () => {
       if (again.granted) return; // one is enough: it would change what the others find
     }
   }
-});
-
-it("leaves a job that keeps its limits alone: the guard's look ahead is within what is held beyond them", () => {
-  // At the very end of its limits a job is at W + T + START of each attempt; the hold has IDLE more for each.
-  expect(GUARD_LIMITS.lookAheadSeconds).toBeLessThanOrEqual(IDLE_SECONDS);
 });
