@@ -63,12 +63,13 @@ const ENGINES_BY_SPEED: Record<"cpu" | "gpu", readonly EngineName[]> = {
 /** The engine's kernels are of one model's layers. */
 const TRITON_MODEL = "unet3d";
 
-export function choose(recipe: Recipe, machine: Machine): Choices {
+/** @param cluster - what one training may have of the machine's like, or of what training prefers to it */
+export function choose(recipe: Recipe, machine: Machine, cluster: Machine = machine): Choices {
   const notes: string[] = [];
-  const strategies = [...new Set(recipe.strategies ?? [fastestStrategy(machine)])];
-  if (strategies.includes("ddp") && machine.gpus < 2)
+  const strategies = [...new Set(recipe.strategies ?? [fastestStrategy(cluster)])];
+  if (strategies.includes("ddp") && cluster.gpus < 2)
     notes.push(
-      `The strategy ddp has ${machine.gpus === 1 ? "one GPU" : "no GPU"} here: it can be no faster than fused.`,
+      `The strategy ddp has ${cluster.gpus === 1 ? "one GPU" : "no GPU"} here: it can be no faster than fused.`,
     );
 
   return {

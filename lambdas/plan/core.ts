@@ -28,7 +28,7 @@ import { chooseFolds } from "./folds.ts";
 import { tooLarge } from "./history.ts";
 import { type PlanInputs, readInputs } from "./inputs.ts";
 import { inferMemoryGiB, preprocessMemoryGiB } from "./memory.ts";
-import { clusterOf, jobSeconds, noRung, writeTransformLines } from "./rungs.ts";
+import { clusterOf, jobSeconds, leastOf, noRung, writeTransformLines } from "./rungs.ts";
 import { shardsFor, trainConcurrency } from "./shards.ts";
 import { type EngineWork, workOf } from "./work.ts";
 
@@ -52,8 +52,10 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   const inputs = await readInputs(request, store);
   const { recipe, training, test } = inputs;
   const records = training.map((item) => item.record);
-  const choices = choose(recipe, machine);
-  const design = (inputs.dataset.classes ? classDesignOf : designOf)(records, inputs.dataset, recipe, machine, choices);
+  const cluster = clusterOf(machine, recipe);
+  const choices = choose(recipe, machine, cluster);
+  const designer = inputs.dataset.classes ? classDesignOf : designOf;
+  const design = designer(records, inputs.dataset, recipe, leastOf(machine), choices);
   const { folds, notes } = chooseFolds(
     training.map(({ caseId, record }) => ({ caseId, patient: record.patient, class: record.class })),
     new Set(inputs.quarantined.map((entry) => entry.caseId)),
@@ -70,7 +72,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     infer: recipe.infer,
     folds,
   };
-  const work = await workOf(request, parts, { training, test }, choices, machine, store, clusterOf(machine, recipe));
+  const work = await workOf(request, parts, { training, test }, choices, machine, store, cluster);
 
   const sizes = sizesOf(inputs, work.preprocessCases.length, machine);
   const estimateInput: EstimateInput = {
@@ -101,7 +103,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     notes: [
       ...choices.notes,
       ...geometry.notes,
-      ...idleGpus(choices, design.batch, machine),
+      ...idleGpus(choices, design.batch, cluster),
       ...notes,
       ...priceAge(clock),
     ],
@@ -204,10 +206,10 @@ function overBudget(recipe: Recipe, usd: number): Refusal | undefined {
   };
 }
 
-function idleGpus({ strategies }: Choices, batch: number, machine: Machine): string[] {
-  const used = gpusOf("ddp", batch, machine);
-  return strategies.includes("ddp") && used < machine.gpus
-    ? [`ddp uses ${used} of ${machine.gpus} GPUs: the batch has no more patches. Set plan.batch to use them all.`]
+function idleGpus({ strategies }: Choices, batch: number, cluster: Machine): string[] {
+  const used = gpusOf("ddp", batch, cluster);
+  return strategies.includes("ddp") && used < cluster.gpus
+    ? [`ddp uses ${used} of ${cluster.gpus} GPUs: the batch has no more patches. Set plan.batch to use them all.`]
     : [];
 }
 

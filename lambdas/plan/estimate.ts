@@ -25,6 +25,7 @@ import {
   trainingMemoryGiB,
 } from "./memory.ts";
 import { isResnet } from "./resnet.ts";
+import { trainerOf } from "./rungs.ts";
 import { featureMapElements, forwardOperations } from "./topology.ts";
 import type { EngineWork, TrainingWork, Work } from "./work.ts";
 
@@ -55,14 +56,12 @@ const C = CALIBRATION;
 
 export function estimateOf(input: EstimateInput): Estimate {
   const { machine, recipe } = input;
-  const price = priceOf(
-    machine.where === "aws" && machine.instanceType ? machine.instanceType : recipe.capacity.pricedAs,
-    machine.where === "aws" && machine.instanceType ? "the machine's instanceType" : "capacity.pricedAs",
-  );
+  const price = priceOfMachine(machine.where === "aws" ? machine : {}, recipe);
+  const trainingUsdPerHour = machine.training ? priceOfMachine(machine.training, recipe).usdPerHour : price.usdPerHour;
   const costs = [ingest(input), fixed("plan", C.planSeconds, C.planMemoryGiB), preprocess(input)];
   costs.push(train(input), compile(input), infer(input), fixed("report", C.reportSeconds, C.reportMemoryGiB));
   const stages = costs.map(({ stage, seconds, instanceSeconds, memoryGiB }) => {
-    const equivalentUsd = (instanceSeconds / 3600) * price.usdPerHour;
+    const equivalentUsd = (instanceSeconds / 3600) * (stage === "train" ? trainingUsdPerHour : price.usdPerHour);
     return {
       stage,
       minutes: rounded(seconds / 60, 2),
@@ -84,10 +83,20 @@ export function estimateOf(input: EstimateInput): Estimate {
       instanceType: price.instanceType,
       usdPerHour: price.usdPerHour,
       date: PRICES_DATE,
-      source: PRICES_SOURCE,
+      source: price.source,
     },
     stages,
   };
+}
+
+/** On AWS the deployment's own price, or the table's; elsewhere that of the type that the recipe names. */
+function priceOfMachine({ instanceType, usdPerHour }: Pick<Machine, "instanceType" | "usdPerHour">, recipe: Recipe) {
+  if (instanceType && usdPerHour !== undefined)
+    return { instanceType, usdPerHour, source: "the deployment's own price" };
+  const [type, field] = instanceType
+    ? [instanceType, "the machine's instanceType"]
+    : [recipe.capacity.pricedAs, "capacity.pricedAs"];
+  return { ...priceOf(type, field), source: PRICES_SOURCE };
 }
 
 /** Seconds of one training's steps and of the process around them; 0 when its weights exist. */
@@ -145,12 +154,13 @@ function train(input: EstimateInput): StageCost {
       return { voxels: product(arrayShape(record, plan)), channels: record.images.length };
     });
     // Larger arrays are mapped, and never more of them is resident than there is room for.
-    return Math.min(own + arraysGiB(arrays), Math.max(own, machine.memoryGiB));
+    return Math.min(own + arraysGiB(arrays), Math.max(own, trainerOf(machine).memoryGiB));
   });
   const each = open.map((training) => provision(machine) + trainingSeconds(input, training));
   const seconds = each.reduce((sum, one) => sum + one, 0) / Math.max(1, Math.min(trainConcurrency, each.length));
-  // A training job holds a whole instance.
-  return cost("train", seconds, sumOf(each), Math.max(0, ...memory), machine);
+  // A training job holds whole instances.
+  const paid = sumOf(each.map((one, index) => one * open[index]!.nodes));
+  return cost("train", seconds, paid, Math.max(0, ...memory), machine);
 }
 
 function compile(input: EstimateInput): StageCost {

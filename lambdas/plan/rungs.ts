@@ -12,16 +12,30 @@ import {
 import type { Refusal } from "./choices.ts";
 import type { Work } from "./work.ts";
 
+/** One instance as training prefers it: other GPU stages may run on another type. */
+export const trainerOf = (machine: Machine): Machine => ({ ...machine, ...machine.training });
+
 /** The GPUs that one ddp training may have, over all of its nodes: the deployment's nodes, or fewer that are asked for. */
 export function clusterOf(machine: Machine, { capacity }: Pick<Recipe, "capacity">): Machine {
+  const trainer = trainerOf(machine);
   const nodes = Math.min(machine.nodes ?? 1, capacity.nodes ?? Number.POSITIVE_INFINITY);
-  return nodes > 1 ? { ...machine, gpus: machine.gpus * nodes } : machine;
+  return nodes > 1 ? { ...trainer, gpus: trainer.gpus * nodes } : trainer;
+}
+
+/** What a batch has to fit: the lesser of the two types, as a training may fall from the preferred one to the other. */
+export function leastOf(machine: Machine): Machine {
+  const { training } = machine;
+  if (!training) return machine;
+  const least = { gpus: Math.min(machine.gpus, training.gpus) };
+  if (machine.gpuMemoryGiB === undefined) return { ...machine, ...least };
+  return { ...machine, ...least, gpuMemoryGiB: Math.min(machine.gpuMemoryGiB, training.gpuMemoryGiB) };
 }
 
 /**
  * Nodes of a training, and its GPUs as whole nodes: every node starts a process a GPU.
  *
  * @param gpus - that the strategy would take
+ * @param machine - one node
  */
 export function nodesOf(gpus: number, machine: Machine): { gpus: number; nodes: number } {
   if (machine.gpus === 0 || gpus <= machine.gpus) return { gpus, nodes: 1 };
@@ -29,13 +43,23 @@ export function nodesOf(gpus: number, machine: Machine): { gpus: number; nodes: 
   return { gpus: nodes * machine.gpus, nodes };
 }
 
-/** No rung of the recipe is the deployment's: nothing could start, and it is said before anything is paid for. */
+/**
+ * No rung of the recipe is the deployment's: nothing could start, and it is said before anything is paid for. Rungs that
+ * training has alone, as a training plan's, leave the other GPU stages none.
+ */
 export function noRung({ capacity }: Pick<Recipe, "capacity">, machine: Machine): Refusal | undefined {
   const wanted = capacity.rungs;
   if (!wanted || !machine.rungs || wanted.some((kind) => machine.rungs!.includes(kind))) return undefined;
+  const has = machine.rungs.join(", ");
+  if (machine.training?.rungs.some((kind) => wanted.includes(kind)))
+    return {
+      code: "NoCapacity",
+      message: `capacity.rungs is ${wanted.join(", ")}, which this deployment has for training alone; preprocess, compile and infer have ${has}.`,
+      remedy: `Name one of ${has} behind it, or leave capacity.rungs out.`,
+    };
   return {
     code: "NoCapacity",
-    message: `capacity.rungs is ${wanted.join(", ")}; this deployment has ${machine.rungs.join(", ")}.`,
+    message: `capacity.rungs is ${wanted.join(", ")}; this deployment has ${has}.`,
     remedy: "Name one of the deployment's rungs, or leave capacity.rungs out.",
   };
 }

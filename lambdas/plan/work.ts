@@ -20,7 +20,7 @@ import {
 import { gpusOf } from "./choices.ts";
 import { compileHash, engineHash, inferHash, preprocessHash, trainHash } from "./hashes.ts";
 import { type IngestedCase, inBatches } from "./inputs.ts";
-import { nodesOf } from "./rungs.ts";
+import { nodesOf, trainerOf } from "./rungs.ts";
 
 export interface EngineWork {
   name: string;
@@ -96,7 +96,7 @@ export async function workOf(
   choices: Ladder,
   machine: Machine,
   store: ObjectStore,
-  /** What ddp may have of it and of more like it. */
+  /** What one ddp training may have. */
   cluster: Machine = machine,
 ): Promise<Work> {
   const exists = (key: string) => store.exists(under(request.artefactsUri, key));
@@ -114,11 +114,12 @@ export async function workOf(
   });
 
   const trainings: TrainingWork[] = [];
+  const trainer = trainerOf(machine);
   for (const fold of plan.folds)
     for (const strategy of choices.strategies) {
-      const { gpus, nodes } = nodesOf(gpusOf(strategy, plan.batch, cluster), machine);
+      const { gpus, nodes } = nodesOf(gpusOf(strategy, plan.batch, cluster), trainer);
       const hashes = (part: "train" | "validation") => fold[part].map((id) => arrays.get(id)!);
-      const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine });
+      const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine: trainer });
       const outputPrefix = keys.output("train", hash);
       trainings.push({
         name: `${fold.name}-${strategy}`,

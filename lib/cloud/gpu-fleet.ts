@@ -53,22 +53,33 @@ export const fleetId = ({ rung, instanceType }: Pick<FleetConfig, "rung" | "inst
     .map((word) => `${word[0]!.toUpperCase()}${word.slice(1)}`)
     .join("");
 
+/** `efa` costs an address a card, and a job of several nodes, which Spot has none of, one more on its first card. */
+function addressesOf({ rung, instanceType, maxNodes }: FleetConfig): number {
+  const { efaCards } = GPU_INSTANCE_TYPES[instanceType];
+  return maxNodes * (efaCards === 0 ? 1 : efaCards + (rung === "spot" ? 0 : 1));
+}
+
 /**
- * `efa` costs an address a card, and a job of several nodes one more interface on its first card. Fleets with EFA share
- * the first subnet; those on Spot may take another.
+ * Fleets with EFA and reservations share the first subnet; Spot and what has no EFA may take any.
  *
- * @throws VoxelburstError DeploymentInvalid, which names the addresses that are needed and that there are
+ * @param subnets - addresses that are free in each, the first one first
+ * @throws VoxelburstError DeploymentInvalid, which names the first fleet that does not fit behind those before it
  */
-export function checkAddresses({ fleets }: Deployment, addresses: number): void {
-  const taken = fleets
-    .map(({ rung, instanceType, maxNodes }) => ({ rung, maxNodes, cards: GPU_INSTANCE_TYPES[instanceType].efaCards }))
-    .filter(({ rung, cards }) => rung !== "spot" && cards > 0);
-  const needed = taken.reduce((sum, { maxNodes, cards }) => sum + maxNodes * (cards + 1), 0);
-  if (needed <= addresses) return;
-  throw new VoxelburstError(
-    "DeploymentInvalid",
-    `fleets need ${needed} addresses in the first subnet, nodes x (EFA cards + 1); it has ${addresses}.`,
-    "Lower maxNodes of fleets, or name a larger subnet in vpc.subnets.",
-    { field: "fleets", got: `${needed} addresses`, allowed: `at most ${addresses}` },
-  );
+export function checkAddresses({ fleets }: Deployment, subnets: readonly number[]): void {
+  const all = { has: subnets.reduce((sum, addresses) => sum + addresses, 0), needed: 0, of: "all subnets" };
+  const first = { has: subnets[0]!, needed: 0, of: "the first subnet" };
+  for (const [index, fleet] of fleets.entries()) {
+    const { rung, instanceType, maxNodes } = fleet;
+    const isInFirst = rung === "reservation" || (rung !== "spot" && GPU_INSTANCE_TYPES[instanceType].efaCards > 0);
+    for (const place of isInFirst ? [first, all] : [all]) {
+      place.needed += addressesOf(fleet);
+      if (place.needed <= place.has) continue;
+      throw new VoxelburstError(
+        "DeploymentInvalid",
+        `fleets[${index}] (${rung}, ${instanceType}, maxNodes ${maxNodes}) does not fit: with it fleets need ${place.needed} addresses in ${place.of}, one a node or a network card with EFA and one more a node of a cluster; ${place.has} are free for them.`,
+        `Lower fleets[${index}].maxNodes or that of a fleet before it, or give larger subnets: vpc.subnets of an existing VPC, one more of zones for Spot in a new one.`,
+        { field: `fleets[${index}].maxNodes`, got: `${place.needed} addresses`, allowed: `at most ${place.has}` },
+      );
+    }
+  }
 }

@@ -47,8 +47,8 @@ const ZONES = 2;
 export class Network extends Construct {
   readonly vpc: ec2.IVpc;
   readonly subnets: ec2.ISubnet[];
-  /** Addresses that the first subnet has for nodes with EFA, and what an error calls the option behind it. */
-  readonly clusterAddresses: number;
+  /** Addresses that each subnet has for fleets: without the one that every interface endpoint takes in it. */
+  readonly addresses: readonly number[];
   /** Of every job: all traffic among themselves, as EFA and NCCL need, and HTTPS to the endpoints. */
   readonly jobs: ec2.SecurityGroup;
 
@@ -57,9 +57,12 @@ export class Network extends Construct {
     const { vpc } = props.deployment;
     this.vpc = vpc.use === "new" ? this.createVpc(vpc.cidr, props) : this.importVpc(vpc);
     this.subnets = this.vpc.isolatedSubnets;
-    this.clusterAddresses = vpc.use === "new" ? SUBNET_ADDRESSES : vpc.subnets[0]!.addresses;
-    this.jobs = this.createJobsGroup();
     const wanted = endpointsToCreate(vpc);
+    const ofEndpoints = wanted.filter((service) => service !== "s3").length;
+    this.addresses = this.subnets.map(
+      (_, index) => (vpc.use === "new" ? SUBNET_ADDRESSES : vpc.subnets[index]!.addresses) - ofEndpoints,
+    );
+    this.jobs = this.createJobsGroup();
     if (wanted.includes("s3")) this.addGateway(props.buckets);
     this.addInterfaces(wanted);
   }

@@ -68,7 +68,10 @@ const existingVpc = z.strictObject({
           .string()
           .regex(/^rtb-[0-9a-f]{8,17}$/, "the id of a route table, rtb-<hexadecimal>")
           .describe("the subnet's, for the S3 gateway"),
-        addresses: z.int().min(1).describe("free addresses: nodes x (EFA cards + 1) have to fit"),
+        addresses: z
+          .int()
+          .min(1)
+          .describe("free ones: fleets have to fit, and an address for each of seven endpoints that are created"),
       }),
     )
     .min(1)
@@ -295,7 +298,7 @@ const options = z.strictObject({
   tags: z
     .record(z.string().min(1).max(128), z.string().max(256))
     .default({})
-    .describe("on every resource, beside application=voxelburst"),
+    .describe("on every resource, beside application=voxelburst, which budgets count by"),
 });
 
 export const deployment = options.superRefine(checkTogether);

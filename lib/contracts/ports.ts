@@ -46,9 +46,14 @@ export interface Machine {
   instanceType?: string;
   /** AWS: instances that one ddp training may have. @default 1 */
   nodes?: number;
+  /** AWS: dollars of it, where the deployment says more than the table. */
+  usdPerHour?: number;
+  /** AWS: an instance that a training prefers, and the kinds of its rungs. @default - as of the other GPU stages */
+  training?: Required<Pick<Machine, "instanceType" | "gpus" | "gpuName" | "gpuMemoryGiB" | "memoryGiB" | "rungs">> &
+    Pick<Machine, "usdPerHour">;
   /** AWS: infer may be a SageMaker batch transform, whose input plan writes too. @default false */
   transform?: boolean;
-  /** AWS: kinds of rungs that the deployment has. @default - every kind */
+  /** AWS: kinds of rungs that every GPU stage has. @default - every kind */
   rungs?: readonly RungKind[];
   /** AWS: rungs of the longest ladder of a stage. @default - one of each kind */
   mostRungs?: number;

@@ -74,7 +74,7 @@ export const trainTask = z.strictObject({
   casesKey: objectKey,
   fold: foldName,
   strategy,
-  gpus: count,
+  gpus: count.describe("of all nodes together, with a process each; 0: the processors of one machine"),
   outputPrefix: keyPrefix.describe("train/<hash>/"),
   checkpointMinutes: positive,
 });

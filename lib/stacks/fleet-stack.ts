@@ -23,7 +23,7 @@ export class FleetStack extends Stack {
   constructor(scope: Construct, id: string, props: FleetStackProps) {
     super(scope, id, props);
     const { network, deployment } = props;
-    checkAddresses(deployment, network.clusterAddresses);
+    checkAddresses(deployment, network.addresses);
     this.cpus = (["spot", "on-demand"] as const).map((rung) => {
       const { queue } = new Fleet(this, rung === "spot" ? "Cpu" : "OnDemandCpu", {
         network,

@@ -15,7 +15,7 @@ import { Observability } from "../cloud/observability.ts";
 import { NightlySchedule } from "../cloud/schedule.ts";
 import type { Storage } from "../cloud/storage.ts";
 import type { Deployment } from "../contracts/deployment.ts";
-import { GPU_INSTANCE_TYPES } from "../contracts/instance-types.ts";
+import { GPU_INSTANCE_TYPES, type GpuInstanceTypeName } from "../contracts/instance-types.ts";
 import { OUTPUTS } from "../contracts/outputs.ts";
 import type { Machine } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
@@ -24,7 +24,7 @@ import { Ingest } from "../stages/ingest.ts";
 import { Plan } from "../stages/plan.ts";
 import { Preprocess } from "../stages/preprocess.ts";
 import { Report } from "../stages/report.ts";
-import type { CpuRung } from "../stages/rung.ts";
+import type { CpuRung, RungData } from "../stages/rung.ts";
 import { Train } from "../stages/train.ts";
 import { Workflow } from "../workflow/workflow.ts";
 
@@ -53,37 +53,6 @@ export class WorkflowStack extends Stack {
     super(scope, id, props);
     const { storage, network, deployment, version } = props;
     const { buckets } = storage;
-    const gpu = props.gpus[0]!;
-    const type = gpu.gpu;
-    const { transform } = deployment;
-    const transformCapability = transform.enabled ? GPU_INSTANCE_TYPES[transform.instanceType].capability : Infinity;
-    const machine: Machine = {
-      where: "aws",
-      instanceType: gpu.instanceType,
-      gpus: type.gpus,
-      gpuName: type.gpuName,
-      gpuMemoryGiB: type.gpuMemoryGiB,
-      nodes: deployment.training.nodes,
-      transform: deployment.transform.enabled,
-      rungs: [...new Set(props.gpus.map(({ rung }) => rung))],
-      // Each fleet is one; a training plan or a batch transform stands before them.
-      mostRungs: props.gpus.length + 1,
-      cpus: type.vcpus,
-      memoryGiB: type.memoryGiB,
-      engines: [
-        "torch",
-        "inductor",
-        "onnxruntime",
-        "tensorrt",
-        // Its kernels want all GPUs that a rung or a transform may give to be of Ada's generation or later.
-        ...([...props.gpus.map(({ gpu: { capability } }) => capability), transformCapability].every(
-          (capability) => capability >= TRITON_CAPABILITY,
-        )
-          ? (["triton"] as const)
-          : []),
-      ],
-    };
-    const machineJson = JSON.stringify(machine);
     const image = stageImage(this, "Image", deployment.image, props.pipeline);
     const batch = {
       buckets,
@@ -96,6 +65,8 @@ export class WorkflowStack extends Stack {
       encryptionKey: storage.key,
       targets: deployment.notifications,
     });
+    const train = new Train(this, "Train", { ...sageMaker, training: deployment.training });
+    const machineJson = JSON.stringify(machineOf(props, train.rungs));
     const plan = new Plan(this, "Plan", { buckets, machineJson });
     const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
     const report = new Report(this, "Report", { buckets, machineJson, ledger });
@@ -111,7 +82,7 @@ export class WorkflowStack extends Stack {
         ingest,
         plan,
         preprocess: new Preprocess(this, "Preprocess", gpuStage),
-        train: new Train(this, "Train", { ...sageMaker, training: deployment.training }),
+        train,
         compile: new Compile(this, "Compile", gpuStage),
         infer: new Infer(this, "Infer", { ...sageMaker, transform: deployment.transform }),
         report,
@@ -186,4 +157,51 @@ export class WorkflowStack extends Stack {
     for (const [name, value] of Object.entries(values))
       new CfnOutput(this, OUTPUTS[name as keyof typeof OUTPUTS], { value });
   }
+}
+
+/** What plan and report are told: the first fleet is what GPU stages run on, and training what it prefers to that. */
+function machineOf({ gpus, deployment }: WorkflowStackProps, trainRungs: readonly RungData[]): Machine {
+  const { transform, training } = deployment;
+  const first = gpus[0]!;
+  const transformCapability = transform.enabled ? GPU_INSTANCE_TYPES[transform.instanceType].capability : Infinity;
+  return {
+    where: "aws",
+    ...instanceOf(first.instanceType, [first]),
+    cpus: first.gpu.vcpus,
+    nodes: training.nodes,
+    training: trainingOf(gpus, training.nodes, trainRungs),
+    transform: transform.enabled,
+    rungs: [...new Set(gpus.map(({ rung }) => rung))],
+    // Each fleet is one; a training plan or a batch transform stands before them.
+    mostRungs: gpus.length + 1,
+    engines: [
+      "torch",
+      "inductor",
+      "onnxruntime",
+      "tensorrt",
+      // Its kernels want all GPUs that a rung or a transform may give to be of Ada's generation or later.
+      ...([...gpus.map(({ gpu: { capability } }) => capability), transformCapability].every(
+        (capability) => capability >= TRITON_CAPABILITY,
+      )
+        ? (["triton"] as const)
+        : []),
+    ],
+  };
+}
+
+/** The first rung that a training of the deployment's nodes suits, as Train's ladder has it when a recipe says nothing. */
+function trainingOf(gpus: readonly GpuFleet[], nodes: number, rungs: readonly RungData[]): Machine["training"] {
+  const preferred = rungs.filter(({ isPreferred }) => isPreferred);
+  const rung = preferred.find(({ isForSeveralNodes }) => nodes === 1 || isForSeveralNodes) ?? preferred[0]!;
+  const instanceType = rung.instanceType as GpuInstanceTypeName;
+  // Of the rung's own fleet first: one type may stand in several.
+  const own = [...gpus].sort((a, b) => Number(b.rung === rung.kind) - Number(a.rung === rung.kind));
+  return { ...instanceOf(instanceType, own), rungs: [...new Set(rungs.map(({ kind }) => kind))] };
+}
+
+/** @param fleets - of which the first of the type says its price, where the table does not */
+function instanceOf(instanceType: GpuInstanceTypeName, fleets: readonly GpuFleet[]) {
+  const { gpus, gpuName, gpuMemoryGiB, memoryGiB } = GPU_INSTANCE_TYPES[instanceType];
+  const usdPerHour = fleets.find((fleet) => fleet.instanceType === instanceType)?.config.usdPerHour;
+  return { instanceType, gpus, gpuName, gpuMemoryGiB, memoryGiB, ...(usdPerHour !== undefined && { usdPerHour }) };
 }

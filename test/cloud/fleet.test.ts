@@ -11,6 +11,7 @@ import { Network } from "../../lib/cloud/network.ts";
 import { Storage } from "../../lib/cloud/storage.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/deployment.ts";
 import { GPU_INSTANCE_TYPES, type GpuInstanceTypeName } from "../../lib/contracts/instance-types.ts";
+import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 
 interface PublishedType {
   vcpus: number;
@@ -311,20 +312,56 @@ describe("the jobs' security group", () => {
 });
 
 describe("fleets that are too large", () => {
+  const addressesOf = (fleets: DeploymentInput["fleets"], subnets: number[]) =>
+    checkAddresses(deployment.parse({ fleets }), subnets);
+
   it("are refused when their subnet has too few addresses, naming how many are needed and what to lower", () => {
     // GIVEN 125 nodes with 32 cards, each of which takes 33 addresses
-    const config = deployment.parse({ fleets: [{ rung: "on-demand", instanceType: "p5.48xlarge", maxNodes: 125 }] });
+    const fleets = [{ rung: "on-demand", instanceType: "p5.48xlarge", maxNodes: 125 }] as const;
     // THEN
-    expect(() => checkAddresses(config, 4_091)).toThrow("fleets need 4125 addresses in the first subnet");
-    expect(() => checkAddresses(config, 4_125)).not.toThrow();
+    expect(() => addressesOf([...fleets], [4_084, 4_084])).toThrow("fleets need 4125 addresses in the first subnet");
+    expect(() => addressesOf([...fleets], [4_125])).not.toThrow();
   });
 
-  it("are counted together, but for Spot's, which may start in another subnet", () => {
-    const two = (rung: "on-demand" | "smaller-gpu" | "spot") =>
+  it("are counted together, Spot's with the addresses of all subnets, each with the name of the fleet that is too much", () => {
+    const of = (rung: "on-demand" | "smaller-gpu" | "spot") =>
       ({ rung, instanceType: "p4d.24xlarge", maxNodes: 10 }) as const;
-    const config = deployment.parse({ fleets: [two("on-demand"), two("smaller-gpu"), two("spot")] });
-    expect(() => checkAddresses(config, 99)).toThrow("fleets need 100 addresses");
-    expect(() => checkAddresses(config, 100)).not.toThrow();
+    // 4 cards: 50 addresses each in the first subnet, and 40 on Spot.
+    const fleets = [of("on-demand"), of("smaller-gpu"), of("spot")];
+    expect(() => addressesOf(fleets, [99, 99])).toThrow(
+      expect.objectContaining({
+        details: { field: "fleets[1].maxNodes", got: "100 addresses", allowed: "at most 99" },
+      }),
+    );
+    expect(() => addressesOf(fleets, [100, 39])).toThrow("fleets[2] (spot, p4d.24xlarge, maxNodes 10) does not fit");
+    expect(() => addressesOf(fleets, [100, 40])).not.toThrow();
+  });
+
+  it("count an address a node where there is no EFA, and reservations to the first subnet in any case", () => {
+    const common = { instanceType: "g6e.xlarge", maxNodes: 10 } as const;
+    const reserved = { rung: "reservation", reservationId: RESERVATION, ...common } as const;
+    const checked = (fleet: FleetInput) => () =>
+      checkAddresses(deployment.parse({ region: "us-east-1", zones: ["us-east-1a"], fleets: [fleet] }), [5, 5]);
+    expect(checked({ rung: "on-demand", ...common })).not.toThrow();
+    expect(checked(reserved)).toThrow("10 addresses in the first subnet");
+  });
+
+  it("do not synthesise in an existing VPC without room for them and for the endpoints in each subnet", () => {
+    const subnet = { subnetId: "subnet-0a1b2c3d", zone: "us-east-1a", routeTableId: "rtb-0a1b2c3d" };
+    const synthesised = (maxNodes: number, addresses: number, createEndpoints: boolean) => () =>
+      voxelburstApp({
+        context: {
+          "aws:cdk:bundling-stacks": [],
+          voxelburst: {
+            vpc: { use: "existing", vpcId: "vpc-0a1b2c3d", subnets: [{ ...subnet, addresses }], createEndpoints },
+            fleets: [{ rung: "spot", instanceType: "p5.48xlarge", maxNodes }],
+          },
+        },
+      });
+    expect(synthesised(4, 20, true)).toThrow("fleets[0] (spot, p5.48xlarge, maxNodes 4) does not fit");
+    expect(synthesised(1, 38, true)).toThrow("31 are free");
+    expect(synthesised(1, 39, true)).not.toThrow();
+    expect(synthesised(1, 32, false)).not.toThrow();
   });
 });
 

@@ -220,3 +220,16 @@ it("a state machine with a training plan may train on the plan and on the capaci
       kind,
     ).toBe(true);
 });
+
+it("plan is told of the training plan's instances beside those of the other stages", () => {
+  const [machine] = templateFilesIn(synthesised.get("p5en-training-plan.json")!.outdir)
+    .flatMap((file) => Object.values<Resource>(JSON.parse(readFileSync(file, "utf8")).Resources))
+    .flatMap(({ Properties }) => (Properties?.Environment?.Variables?.VOXELBURST_MACHINE as string) ?? []);
+  expect(JSON.parse(machine!)).toMatchObject({
+    instanceType: "p5.4xlarge",
+    gpus: 1,
+    nodes: 2,
+    rungs: ["spot", "on-demand"],
+    training: { instanceType: "p5en.48xlarge", gpus: 8, rungs: ["reservation", "spot", "on-demand"] },
+  });
+});

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from torch.distributed.run import get_args_parser
 
+from voxelburst.contract import TrainTask
 from voxelburst.errors import StageError
 from voxelburst.training import launch
 from voxelburst.training.launch import Launch, launch_of
@@ -85,6 +87,33 @@ def test_batchs_nodes_get_each_a_rank_and_the_main_node_the_first(hosts: int, ma
     assert sorted(here.node_rank for here in launches) == list(range(hosts))
     assert launches[main].node_rank == 0
     assert {h.main_address for i, h in enumerate(launches) if i != main} <= {"10.0.3.7"}
+
+
+def task_of(gpus: int) -> TrainTask:
+    return cast(TrainTask, SimpleNamespace(gpus=gpus, strategy="ddp"))
+
+
+@pytest.mark.parametrize(
+    ("planned", "on_host", "hosts", "ranks"),
+    [
+        (16, 8, 2, 16),  # two p5en.48xlarge, as planned
+        (2, 8, 2, 2),  # planned for one GPU on each of two: hosts with more take no more than the batch has
+        (16, 1, 2, 2),  # the ladder fell to hosts with one GPU each
+        (8, 8, 1, 8),
+        (4, 8, 1, 4),
+        (1, 8, 1, 1),
+    ],
+)
+def test_hosts_share_the_gpus_of_the_task(
+    monkeypatch: pytest.MonkeyPatch, planned: int, on_host: int, hosts: int, ranks: int
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: on_host)
+    batch = {"AWS_BATCH_JOB_NUM_NODES": str(hosts)}
+    for config, environment in [(sagemaker(hosts, 0), {}), ({}, batch)]:
+        nodes = launch.nodes_of(config, environment)
+        assert nodes == hosts
+        assert nodes * launch.processes_of(task_of(planned), nodes, environment) == ranks
 
 
 def test_torchrun_understands_the_arguments() -> None:

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { clusterOf, nodesOf, noRung } from "../../../lambdas/plan/rungs.ts";
-import { keys, type Machine, type RecipeInput, recipe } from "../../../lib/contracts/index.ts";
+import { clusterOf, leastOf, nodesOf, noRung } from "../../../lambdas/plan/rungs.ts";
+import { keys, type Machine, priceOf, type RecipeInput, recipe } from "../../../lib/contracts/index.ts";
 import { h100, ids, laptop, Run, record } from "./fixture.ts";
 
 const records = ids(20).map((id) => record(id));
@@ -34,6 +34,59 @@ describe("nodes of a training", () => {
     const run = await Run.of({ records, recipe: { strategies: "ddp", plan: { batch: 16 } } });
     const { output } = await run.plan(onAws({ nodes: 2 }));
     expect(output.trainings).toMatchObject([{ strategy: "ddp", gpus: 16, nodes: 2 }]);
+  });
+
+  describe("on an instance that training prefers to the other stages'", () => {
+    const plan = {
+      instanceType: "p5en.48xlarge",
+      gpus: 8,
+      gpuName: "H200 141 GB",
+      gpuMemoryGiB: 141,
+      memoryGiB: 2048,
+      rungs: ["reservation", "spot"],
+    } as const;
+    const machine = onAws({ instanceType: "p5.4xlarge", gpus: 1, nodes: 2, training: plan });
+
+    it("are planned for its GPUs, which ddp then takes when the recipe names no strategy", async () => {
+      const run = await Run.of({ records, recipe: { plan: { batch: 16 } } });
+      const { output, plan: document } = await run.plan(machine);
+      expect(output.trainings).toMatchObject([{ strategy: "ddp", gpus: 16, nodes: 2 }]);
+      expect(document.notes.join(" ")).not.toContain("ddp");
+    });
+
+    it("are one with as few GPUs as the batch has patches, and a note says what stays idle", async () => {
+      const run = await Run.of({ records, recipe: { strategies: "ddp", plan: { batch: 2 } } });
+      const { output, plan: document } = await run.plan(machine);
+      expect(output.trainings).toMatchObject([{ gpus: 2 }]);
+      expect(output.trainings[0]).not.toHaveProperty("nodes");
+      expect(document.notes).toContainEqual(expect.stringContaining("ddp uses 2 of 16 GPUs"));
+    });
+
+    it("are estimated at its price, each of them; a price of the deployment's own stands before the table's", async () => {
+      const run = await Run.of({ records, recipe: { strategies: "ddp", plan: { batch: 16 } } });
+      const trainOf = async (of: Machine) =>
+        (await run.plan(of)).plan.estimate.stages.find(({ stage }) => stage === "train")!;
+      const { usd, minutes } = await trainOf(machine);
+      expect(usd).toBeCloseTo((2 * minutes * priceOf("p5en.48xlarge").usdPerHour) / 60, 0);
+      const own = await trainOf({ ...machine, training: { ...plan, instanceType: "p5e.48xlarge", usdPerHour: 90 } });
+      expect(own.usd).toBeCloseTo((2 * own.minutes * 90) / 60, 0);
+    });
+
+    it("fit a batch to the lesser of the two types: a training may fall to the other", () => {
+      expect(leastOf(machine)).toMatchObject({ gpus: 1, gpuMemoryGiB: h100.gpuMemoryGiB });
+      expect(leastOf({ ...machine, training: { ...plan, gpuMemoryGiB: 40 } })).toMatchObject({ gpuMemoryGiB: 40 });
+    });
+
+    it("are no rung of the other stages: a recipe that names it alone is told so", async () => {
+      const planned = async (rungs: ("reservation" | "spot")[]) =>
+        (await (await Run.of({ records, recipe: { capacity: { rungs } } })).plan(machine)).output;
+      expect((await planned(["reservation"])).refusal).toMatchObject({
+        code: "NoCapacity",
+        message: expect.stringContaining("reservation, which this deployment has for training alone"),
+        remedy: expect.stringContaining("spot, on-demand"),
+      });
+      expect(await planned(["reservation", "spot"])).toMatchObject({ go: true, rungs: ["reservation", "spot"] });
+    });
   });
 });
 

@@ -61,8 +61,9 @@ def run(task: TrainTask, stage: Stage) -> TrainResult | None:
             what the models and the strategy raise.
     """
     try:
-        processes = launch.processes_of(task, os.environ)
-        here = launch.launch_of(processes, launch.resource_config(), os.environ)
+        config = launch.resource_config()
+        processes = launch.processes_of(task, launch.nodes_of(config, os.environ), os.environ)
+        here = launch.launch_of(processes, config, os.environ)
         if here.nodes * here.processes > 1 and not launch.under_torchrun():
             # Under SageMaker the ranks read the task from the hyperparameters, as this process did.
             launch.launch_ranks(here, sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -84,7 +85,7 @@ def launch_of(processes: int, resource_config: Mapping[str, Any], environment: M
         return Launch(
             nodes=len(hosts), node_rank=rank, processes=processes, main_address=main, interface=interface
         )
-    nodes = int(environment.get("AWS_BATCH_JOB_NUM_NODES", "1"))
+    nodes = nodes_of(resource_config, environment)
     if nodes == 1:
         return Launch(nodes=1, node_rank=0, processes=processes, main_address="127.0.0.1")
     index = int(environment["AWS_BATCH_JOB_NODE_INDEX"])
@@ -95,16 +96,28 @@ def launch_of(processes: int, resource_config: Mapping[str, Any], environment: M
     return Launch(nodes=nodes, node_rank=rank, processes=processes, main_address=main)
 
 
+def nodes_of(resource_config: Mapping[str, Any], environment: Mapping[str, str]) -> int:
+    """Hosts of this training, by the same two sources as `launch_of`."""
+    return len(resource_config.get("hosts", [])) or int(environment.get("AWS_BATCH_JOB_NUM_NODES", "1"))
+
+
 def _own_address() -> str:
     return socket.gethostbyname(socket.gethostname())
 
 
-def processes_of(task: TrainTask, environment: Mapping[str, str]) -> int:
-    """Processes on this host: one a GPU; on the CPU one, for ddp as many as VOXELBURST_DDP_PROCESSES says."""
+def processes_of(task: TrainTask, nodes: int, environment: Mapping[str, str]) -> int:
+    """Processes on this host: one a GPU; on the CPU one, for ddp as many as VOXELBURST_DDP_PROCESSES says.
+
+    Args:
+        task: its `gpus` are those of all hosts together: each host takes its share, or what GPUs it has where
+            the rung of the capacity ladder has fewer than were planned for.
+        nodes: hosts of the training.
+    """
     if task.gpus > 0:
         import torch
 
-        return max(1, min(task.gpus, torch.cuda.device_count()) if torch.cuda.is_available() else task.gpus)
+        share = math.ceil(task.gpus / nodes)
+        return max(1, min(share, torch.cuda.device_count()) if torch.cuda.is_available() else share)
     return int(environment.get("VOXELBURST_DDP_PROCESSES", "1")) if task.strategy == "ddp" else 1
 
 
