@@ -137,7 +137,7 @@ export class Observability extends Construct {
       ...untilNextNight,
     });
     this.add("NightlyDiceLower", {
-      meaning: `The Dice of a row of the nightly benchmark is ${REGRESSION.diceFall} or more below the median of the last ${REGRESSION.baselineNights} nights.`,
+      meaning: `The Dice, or of a classification the AUC, of a row of the nightly benchmark is ${REGRESSION.diceFall} or more below the median of the last ${REGRESSION.baselineNights} nights.`,
       metric: nightlyMetric("diceFall", night),
       threshold: REGRESSION.diceFall,
       ...untilNextNight,

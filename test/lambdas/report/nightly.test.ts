@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compareNights, type NightlyRequest, nightsBefore, worstOf } from "../../../lambdas/report/nightly.ts";
-import { keys, type Night, type NightRow, under } from "../../../lib/contracts/index.ts";
+import {
+  compareNights,
+  type NightlyRequest,
+  nightsBefore,
+  regressionSentences,
+  worstOf,
+} from "../../../lambdas/report/nightly.ts";
+import { keys, type Night, type NightRow, nightlyComparison, under } from "../../../lib/contracts/index.ts";
 import { aRequest } from "../../workflow/run.ts";
 import { MemoryStore } from "./memory-store.ts";
 
@@ -50,6 +56,27 @@ describe("a night against the nights before", () => {
         expect(worstOf(compareNights(speed(hundredths * 9), [fast, fast, fast]), "speedFallPercent")).toBe(10);
       }),
     );
+  });
+
+  test("of a classification is compared by its AUC, with a sentence of its own", () => {
+    const scored = (auc: number | null) => night([row({ dice: null, auc })]);
+    const before = [scored(0.95), scored(0.93), scored(0.94)];
+    const comparison = compareNights(scored(0.93), before);
+    expect(comparison.rows[0]).toMatchObject({ diceFall: null, medianAuc: 0.94, aucFall: 0.01 });
+    expect(nightlyComparison.parse(comparison)).toEqual(comparison);
+    expect(regressionSentences(comparison)).toEqual([
+      "The AUC of fold0 fused is 0.0100 below the median of 3 nights: 0.9300 against 0.9400.",
+    ]);
+    expect(worstOf(comparison, "diceFall", "aucFall")).toBe(0.01);
+    expect(regressionSentences(compareNights(scored(0.9301), before))).toEqual([]);
+    expect(worstOf(compareNights(scored(null), before), "diceFall", "aucFall")).toBeUndefined();
+    // Nights of an older version have none.
+    expect(
+      compareNights(
+        scored(0.5),
+        [1, 2, 3].map(() => night([row()])),
+      ).rows[0],
+    ).toMatchObject({ aucFall: null });
   });
 
   test("is not compared while there are fewer than three of them", () => {
