@@ -115,6 +115,7 @@ export async function showRun(
   const { emit, workbench } = context;
   const { result, report } = await resultOf(workbench, runId, status, outcome);
   if (report) emitReport(report, result, emit);
+  if (status === "cancelled") return { exitCode: EXIT.cancelled, json: result };
   if (status !== "failed" && status !== "refused") return { exitCode: EXIT.done, json: result };
   const error = failureOf(report, conducted);
   emit({ kind: "error", code: error.code, text: error.message, remedy: error.remedy });

@@ -45,6 +45,9 @@ export class CostGuard extends Construct {
         VOXELBURST_TOPIC_ARN: notifications.topicArn,
       },
     });
+    // A look that failed is not repeated: the next one is minutes away. Lambda would try it twice again, and the rule,
+    // where Lambda does not take it, for a day. Observability has the alarm.
+    this.function.configureAsyncInvoke({ retryAttempts: 0 });
     const role = this.function.role as iam.Role;
     ledger.allowHoldAndSettle(role);
     allowJobs(role);
@@ -61,7 +64,6 @@ export class CostGuard extends Construct {
     new events.Rule(this, "Rule", {
       description: "Looks at every reservation of the ledger",
       schedule: events.Schedule.rate(Duration.minutes(GUARD_INTERVAL_MINUTES)),
-      // A look that failed is not repeated: the next one is minutes away. Its alarm is Observability's.
       targets: [new targets.LambdaFunction(this.function, { retryAttempts: 0 })],
     });
   }

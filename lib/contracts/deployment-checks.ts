@@ -14,8 +14,18 @@ export function checkTogether(config: Deployment, context: z.RefinementCtx): voi
   checkFleets(config, refuse);
   checkTraining(config, refuse);
   checkPlaces(config, refuse);
-  for (const key of Object.keys(config.tags))
+  checkTags(config, refuse);
+}
+
+function checkTags({ tags }: Deployment, refuse: Refuse): void {
+  for (const key of Object.keys(tags)) {
     if (/^aws:/i.test(key)) refuse(["tags", key], 'a key that does not begin with "aws:", which is AWS\'s own');
+    if (/^voxelburst:/i.test(key))
+      refuse(["tags", key], 'a key that does not begin with "voxelburst:", which are those of a run\'s jobs');
+    // In any case: IAM takes keys of a role that differ in case alone for one, and refuses it.
+    if (/^application$/i.test(key))
+      refuse(["tags", key], "another key, since application=voxelburst is what budgets and the bill go by");
+  }
 }
 
 function checkFleets(config: Deployment, refuse: Refuse): void {

@@ -61,6 +61,7 @@ describe("cancel", () => {
     expect(await main(["cancel", RUN])).toBe(0);
     expect(new RunFolder(home, RUN).status()).toBe("cancelled");
     expect(out).toContain(`voxelburst resume ${RUN}`);
+    expect(await main(["watch", RUN])).toBe(130);
     // Once more there is nothing to end.
     expect(await main(["cancel", RUN])).toBe(0);
     expect(out).toContain("there is nothing to cancel");

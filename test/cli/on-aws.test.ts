@@ -122,6 +122,15 @@ describe("a run on AWS", () => {
     expect(err).toMatch(/^RunFailed: /);
   });
 
+  test("that was cancelled ends watch with 130, and its report with 0", async () => {
+    recordRun(aws, "ABORTED");
+    const { code, json } = await voxelburst("watch", RUN, "--json");
+    expect(json).toMatchObject({ runId: RUN, status: "cancelled" });
+    expect(code).toBe(130);
+    await putReport();
+    expect((await voxelburst("report", RUN)).code).toBe(0);
+  });
+
   test("has its jobs' words, without progress, and what its functions threw, in logs", async () => {
     recordRun(aws, "RUNNING");
     const all = await voxelburst("logs", RUN);

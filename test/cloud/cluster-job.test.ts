@@ -60,6 +60,10 @@ describe.each(PUBLISHED)("a job of several $type", ({ type, vcpus, memoryGiB, gp
     expect(Devices).toEqual(paths.map((path) => ({ HostPath: path, ContainerPath: path })));
   });
 
+  it("runs as the image's own user on every node, and not as root", () => {
+    expect(of().container.User).toBe("10001");
+  });
+
   it("may lock all of its memory and shares more of it than Docker's 64 MiB", () => {
     const { Ulimits, LinuxParameters } = of().container;
     expect(Ulimits).toEqual([{ Name: "memlock", SoftLimit: -1, HardLimit: -1 }]);

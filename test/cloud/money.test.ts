@@ -101,6 +101,11 @@ describe("the guard", () => {
         }),
       ],
     });
+    // Nor by Lambda, which would look twice again by itself.
+    template.hasResourceProperties("AWS::Lambda::EventInvokeConfig", {
+      FunctionName: { Ref: Match.stringLikeRegexp("^GuardFunction") },
+      MaximumRetryAttempts: 0,
+    });
   });
 });
 

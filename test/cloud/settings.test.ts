@@ -124,6 +124,9 @@ describe("the deployment's configuration", () => {
     [{ schedule: { dataset: "ref", cron: "cron(99 99 * * ? *)" } }, 'schedule.cron is "cron(99 99 * * ? *)"'],
     [{ schedule: { dataset: "ref", cron: "cron(0 2 * * * *)" } }, 'schedule.cron is "cron(0 2 * * * *)"'],
     [{ tags: { "aws:team": "x" } }, 'a key that does not begin with "aws:"'],
+    [{ tags: { "voxelburst:run": "x" } }, 'a key that does not begin with "voxelburst:"'],
+    [{ tags: { application: "mine" } }, 'tags.application is "mine"; allowed: another key'],
+    [{ tags: { Application: "mine" } }, 'tags.Application is "mine"; allowed: another key'],
     [
       { region: "us-east-1", keys: { dataKeyArn: "arn:aws:kms:eu-west-1:111122223333:key/a" } },
       "allowed: something in `region`, which is us-east-1",

@@ -293,6 +293,14 @@ describe("job definitions", () => {
   const wanted = (container: { ResourceRequirements: { Type: string; Value: string }[] }) =>
     Object.fromEntries(container.ResourceRequirements.map(({ Type, Value }) => [Type, Number(Value)]));
 
+  it("run as the image's own user, on one node and on several", () => {
+    // Stated here again: the image's user, which containers/images/gpu.Dockerfile makes.
+    for (const { name, container } of definitions()) expect(container.User, name).toBe("10001");
+    expect(definitions().some(({ Properties }) => Properties.Type === "multinode")).toBe(true);
+    const image = readFileSync(new URL("../../containers/images/gpu.Dockerfile", import.meta.url), "utf8");
+    expect(image).toMatch(/^USER 10001$|useradd --uid 10001 /m);
+  });
+
   it("are one a stage and instance type", () => {
     expect(
       definitions()

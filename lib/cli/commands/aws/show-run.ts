@@ -40,6 +40,7 @@ export async function showCloudRun(
     error: report?.errors[0] ?? null,
   };
   if (report) emitReport(report, result, emit);
+  if (status === "cancelled") return { exitCode: EXIT.cancelled, json: result };
   if (status !== "failed" && status !== "refused") return { exitCode: EXIT.done, json: result };
   const [first] = report?.errors ?? [];
   const error = first
