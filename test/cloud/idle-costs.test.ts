@@ -41,8 +41,8 @@ describe("what bills when idle", () => {
       }),
     ]);
     expect(others).toEqual([]);
-    expect(metrics).toMatchObject({ what: "custom metrics that a timer writes", count: 3 });
-    expect(metrics!.usdPerMonth).toBeCloseTo(0.9);
+    expect(metrics).toMatchObject({ what: "custom metrics that a timer writes", count: 4 });
+    expect(metrics!.usdPerMonth).toBeCloseTo(1.2);
     expect(calls!.count).toBe(730 * 12);
     expect(calls!.usdPerMonth).toBeCloseTo(730 * 12 * (0.2e-6 + 0.5 * 0.0000133334));
   });

@@ -127,7 +127,7 @@ describe("the state machine's definition", () => {
       // No ErrorEquals on a job names what its container said: a job's failure is always States.TaskFailed.
       for (const { ErrorEquals } of [...(state.Retry ?? []), ...(state.Catch ?? [])])
         for (const error of ErrorEquals)
-          expect(error, name).toMatch(/^(States\.(ALL|TaskFailed)|(Batch|SageMaker)\.\w+)$/);
+          expect(error, name).toMatch(/^(States\.(ALL|TaskFailed|QueryEvaluationError)|(Batch|SageMaker)\.\w+)$/);
     }
   });
 

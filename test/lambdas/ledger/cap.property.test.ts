@@ -126,6 +126,7 @@ class Deployment {
               // All but arrays have whole instances.
               ...(form === "array" ? {} : { childrenPerInstance: 1 }),
               ...(form === "training" ? { keepAliveSeconds } : {}),
+              ...(form === "nodes" ? { waitsTogether: true } : {}),
               name: `${taskId}-${runId}-k${step}-*`,
               queue: "queue",
               instanceType,
