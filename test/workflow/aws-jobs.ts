@@ -149,12 +149,33 @@ export const TRAINING = {
     FailureReason:
       "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type.",
   }),
+  /**
+   * The code is named by AWS's machine learning blog ("Amazon SageMaker Automatic Model Tuning now supports SageMaker
+   * Training Instance Fallbacks": jobs "would fail with an InsufficientCapacityError"); the words behind it are made up.
+   */
+  insufficientCapacity: training({
+    TrainingJobStatus: "Failed",
+    SecondaryStatus: "Failed",
+    FailureReason: "InsufficientCapacityError: Unable to provision requested ML compute capacity.",
+  }),
   tooLong: training({ TrainingJobStatus: "Stopped", SecondaryStatus: "MaxRuntimeExceeded" }),
   noSpot: training({ TrainingJobStatus: "Stopped", SecondaryStatus: "MaxWaitTimeExceeded" }),
   interrupted: training({ TrainingJobStatus: "Stopped", SecondaryStatus: "Interrupted" }),
   /** Not a job's: CreateTrainingJob was refused. */
   quota:
     "The account-level service limit 'ml.p5.48xlarge for spot training job usage' is 0 Instances, with current utilization of 0 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase for this quota. (Service: AmazonSageMaker; Status Code: 400; Error Code: ResourceLimitExceeded; Request ID: 6f0f5f2f)",
+  /**
+   * The sentence is CreateTrainingJob's own, from the issue aws/amazon-sagemaker-examples#1001. What is in the brackets
+   * is as SDKs of version 2 write it, without the error's code.
+   */
+  notInRegion:
+    "The requested resource training-job/ml.p2.xlarge is not available in this region (Service: SageMaker, Status Code: 400, Request ID: 6f0f5f2f)",
+  /**
+   * Made up of a sentence of that service's about an algorithm (aws/amazon-sagemaker-examples#1951): AWS's pages say that
+   * a type which is not offered is refused, and not how.
+   */
+  notSupported:
+    "Instance type ml.p5.4xlarge is not supported (Service: SageMaker, Status Code: 400, Request ID: 6f0f5f2f)",
   /** The wording of these two is made up: AWS's pages say that such requests are refused, and not how. */
   noSpotOfType: "Managed Spot Training is not supported for ml.p5.4xlarge (Service: AmazonSageMaker; Status Code: 400)",
   planIsOver:

@@ -159,6 +159,7 @@ describe("a rung without a machine", () => {
 
   it.each([
     ["no capacity", TRAINING.noCapacity, /^CapacityError/],
+    ["insufficient capacity, as it is called elsewhere", TRAINING.insufficientCapacity, /^InsufficientCapacity/],
     ["no spot instance in its time", TRAINING.noSpot, /^MaxWaitTimeExceeded$/],
     ["an interruption", TRAINING.interrupted, /^Interrupted$/],
   ])("of a training: %s falls to the next", async (_what, cause, reason) => {
@@ -187,6 +188,8 @@ describe("a rung without a machine", () => {
 
   it.each([
     ["a type that is not offered as spot", TRAINING.noSpotOfType],
+    ["a type that the region does not have", TRAINING.notInRegion],
+    ["a type that is not supported", TRAINING.notSupported],
     ["a training plan that is over", TRAINING.planIsOver],
   ])("of a training falls when SageMaker refuses %s", async (_what, cause) => {
     const { result, reported } = await run({
