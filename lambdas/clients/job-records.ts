@@ -6,6 +6,7 @@ import {
   paginateListJobs,
   TerminateJobCommand,
 } from "@aws-sdk/client-batch";
+import { WAITED_IN_VAIN } from "../../lib/contracts/batch-reasons.ts";
 import { VoxelburstError } from "../../lib/contracts/error.ts";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
 import { instanceStartMs } from "../ledger/bound.ts";
@@ -36,9 +37,6 @@ export class JobRecords implements Jobs {
     return job.service === "batch" ? this.batch.stopOne(job, id, reason) : this.sageMaker.stopOne(job, id);
   }
 }
-
-/** Status reasons of Batch's queues when a job has waited its time. */
-const FOUND_NONE = /^(CAPACITY|MISCONFIGURATION):/;
 
 const isOver = (status: string | undefined) => status === "SUCCEEDED" || status === "FAILED";
 
@@ -104,14 +102,15 @@ export class BatchRecords implements Jobs {
 
   /**
    * What was stopped while it waited may have had an instance on its way, which Batch's records do not show. What waited
-   * in vain had none: then the reason is Batch's own.
+   * in vain had none, or of several nodes all but one: then the reason is Batch's own.
    */
   private addWait(detail: JobDetail, waitedFromMs: number, job: BoundedJob, use: JobUse): void {
     const toMs = detail.stoppedAt ?? (detail.attempts?.length ? waitedFromMs : this.now());
     const [arrayId, index = "0"] = detail.jobId!.split(":") as [string, string?];
-    if (toMs <= waitedFromMs || FOUND_NONE.test(detail.statusReason ?? "")) return;
+    if (toMs <= waitedFromMs) return;
     const waiting = Math.floor(Number(index) / job.childrenPerInstance);
-    for (let node = 0; node < (detail.nodeProperties?.numNodes ?? 1); node++)
+    const found = (detail.nodeProperties?.numNodes ?? 1) - (detail.statusReason?.includes(WAITED_IN_VAIN) ? 1 : 0);
+    for (let node = 0; node < found; node++)
       use.times.push({
         instance: `${arrayId}~${waiting}~${node}`,
         fromMs: instanceStartMs(waitedFromMs, toMs, detail.nodeProperties ? job.waitSeconds : 0),

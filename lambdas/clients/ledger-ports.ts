@@ -10,17 +10,15 @@ import { environment } from "./environment.ts";
 const settings = z.strictObject({
   table: z.string().min(1),
   caps: z.strictObject({ runUsd: positive, monthUsd: positive }),
-  /** EC2's price of a type where the deployment gives one. */
-  usdPerHour: z.record(z.string(), positive).default({}),
 });
 
 /** @throws VoxelburstError EnvironmentIncomplete */
 export function ledgerFromEnvironment(): Pick<LedgerPorts, "ledger" | "caps" | "usdPerHour" | "clock"> {
-  const { table, caps, usdPerHour } = settings.parse(JSON.parse(environment("VOXELBURST_LEDGER")));
+  const { table, caps } = settings.parse(JSON.parse(environment("VOXELBURST_LEDGER")));
   return {
     ledger: new DynamoLedgerStore(table),
     caps,
-    usdPerHour: ({ service, instanceType }) =>
+    usdPerHour: ({ service, instanceType, usdPerHour }) =>
       mostUsdPerHour(service === "batch" ? "ec2" : "sagemaker", instanceType, usdPerHour),
     clock: { now: () => new Date() },
   };

@@ -10,15 +10,16 @@ export function emitNight(metrics: Metrics, dataset: string, comparison: Nightly
   metrics.addMetric(names.rowsMissing, MetricUnit.Count, comparison.missing.length);
   const speed = worstOf(comparison, "speedFallPercent");
   if (speed !== undefined) metrics.addMetric(names.speedFallPercent, MetricUnit.Percent, speed);
-  const dice = worstOf(comparison, "diceFall");
-  if (dice !== undefined) metrics.addMetric(names.diceFall, MetricUnit.NoUnit, dice);
+  const score = worstOf(comparison, "diceFall", "aucFall");
+  if (score !== undefined) metrics.addMetric(names.diceFall, MetricUnit.NoUnit, score);
   metrics.publishStoredMetrics();
-  for (const { row, volumesPerSecond, dice } of comparison.rows) {
-    if (volumesPerSecond === null && dice === null) continue;
+  for (const { row, volumesPerSecond, dice, auc = null } of comparison.rows) {
+    if (volumesPerSecond === null && dice === null && auc === null) continue;
     metrics.addDimensions({ dataset, row });
     if (volumesPerSecond !== null)
       metrics.addMetric(names.volumesPerSecond, MetricUnit.CountPerSecond, volumesPerSecond);
     if (dice !== null) metrics.addMetric(names.dice, MetricUnit.NoUnit, dice);
+    if (auc !== null) metrics.addMetric(names.auc, MetricUnit.NoUnit, auc);
     metrics.publishStoredMetrics();
   }
 }

@@ -22,6 +22,8 @@ interface JobRecord {
   instances: number;
   createdAt: Date | undefined;
   startedAt: Date | undefined;
+  /** Since when our code runs; undefined while instances are found, after an interruption too. */
+  worksSince: Date | undefined;
   endedAt: Date | undefined;
   billableSeconds: number | undefined;
 }
@@ -48,10 +50,12 @@ export class SageMakerRecords {
       const end = running ? undefined : endOf(record, from);
       for (let instance = 0; instance < record.instances; instance++)
         use.times.push({ instance: `${name}#${instance}`, fromMs: from, ...(end === undefined ? {} : { toMs: end }) });
-      if (!running || !record.startedAt) continue;
+      // What waits for instances, managed spot in the middle of a training too, writes no line and hangs on nothing.
+      if (!running || !record.worksSince) continue;
       const group = LOG_GROUPS[job.service === "training" ? "training" : "transform"];
       const lastSignMs = await this.lines?.lastMsOfAll(group, `${name}/`);
-      use.running.push({ id: name, startedAtMs: from, ...(lastSignMs === undefined ? {} : { lastSignMs }) });
+      const startedAtMs = record.worksSince.getTime();
+      use.running.push({ id: name, startedAtMs, ...(lastSignMs === undefined ? {} : { lastSignMs }) });
     }
     return use;
   }
@@ -95,6 +99,11 @@ export class SageMakerRecords {
         instances: job.ResourceConfig?.InstanceCount ?? 1,
         createdAt: job.CreationTime,
         startedAt: job.TrainingStartTime,
+        worksSince:
+          job.SecondaryStatus === "Training"
+            ? (job.SecondaryStatusTransitions?.findLast(({ Status }) => Status === "Training")?.StartTime ??
+              job.TrainingStartTime)
+            : undefined,
         endedAt: job.TrainingEndTime,
         billableSeconds: job.BillableTimeInSeconds,
       };
@@ -106,6 +115,7 @@ export class SageMakerRecords {
       instances: job.TransformResources?.InstanceCount ?? 1,
       createdAt: job.CreationTime,
       startedAt: job.TransformStartTime,
+      worksSince: job.TransformStartTime,
       endedAt: job.TransformEndTime,
       billableSeconds: undefined,
     };

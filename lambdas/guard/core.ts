@@ -1,7 +1,7 @@
 // The guard: behind the services' own limits it stops what costs more than was reserved, what nobody waits for any more
 // and what does not get on, and settles what the state machine has left.
-import { GUARD_INTERVAL_MINUTES } from "../../lib/contracts/index.ts";
-import { centsByMonth } from "../ledger/bound.ts";
+import { VoxelburstError } from "../../lib/contracts/index.ts";
+import { centsByMonth, LOOK_AHEAD_SECONDS } from "../ledger/bound.ts";
 import { type Hold, type JobUse, type LedgerPorts, settleHold } from "../ledger/core.ts";
 
 export interface GuardPorts extends Omit<LedgerPorts, "store"> {
@@ -19,8 +19,7 @@ export interface GuardLimits {
 }
 
 export const GUARD_LIMITS: GuardLimits = {
-  // Batch gives a container two minutes to stop.
-  lookAheadSeconds: (GUARD_INTERVAL_MINUTES + 3) * 60,
+  lookAheadSeconds: LOOK_AHEAD_SECONDS,
   // Every stage reports each case or each few seconds of steps; the longest silence is a TensorRT build, 1.7 minutes
   // measured on an H100, and the reading of a large study.
   silentSeconds: 3_600,
@@ -34,25 +33,52 @@ export interface Stopped {
   message: string;
 }
 
+/** A reservation whose job could not be looked at, stopped or settled. */
+export interface FailedLook {
+  name: string;
+  error: Error;
+}
+
 export interface GuardReport {
   stopped: Stopped[];
   settled: number;
-  /** Reservations that are left. */
+  /** Reservations that are left, those that could not be looked at among them. */
   held: number;
+  failed: FailedLook[];
 }
 
-/** One look at every reservation. */
+/** One look at every reservation, each on its own: whoever calls it says what failed. */
 export async function guard(ports: GuardPorts, limits: GuardLimits = GUARD_LIMITS): Promise<GuardReport> {
-  const report: GuardReport = { stopped: [], settled: 0, held: 0 };
-  for (const hold of await ports.ledger.allHeld()) {
-    const use = await ports.jobs.use(hold.job);
-    const stopped = await stopIfNeeded(hold, use, ports, limits);
-    if (stopped) report.stopped.push(stopped);
-    if (isLeft(hold, use, ports.clock.now().getTime(), limits) && (await settleHold(hold, ports)).settled)
-      report.settled++;
-    else report.held++;
-  }
+  const report: GuardReport = { stopped: [], settled: 0, held: 0, failed: [] };
+  for (const hold of await ports.ledger.allHeld())
+    try {
+      if (await look(hold, ports, limits, report)) report.settled++;
+      else report.held++;
+    } catch (error) {
+      report.held++;
+      report.failed.push({ name: hold.name, error: error instanceof Error ? error : new Error(String(error)) });
+    }
   return report;
+}
+
+/** @returns whether it was settled */
+async function look(hold: Hold, ports: GuardPorts, limits: GuardLimits, { stopped }: GuardReport): Promise<boolean> {
+  const use = await ports.jobs.use(hold.job);
+  const stop = await stopIfNeeded(hold, use, ports, limits);
+  if (stop) stopped.push(stop);
+  return isLeft(hold, use, ports.clock.now().getTime(), limits) && (await settleHold(hold, ports)).settled;
+}
+
+/** @throws VoxelburstError GuardIncomplete, so that its alarm counts the call */
+export function throwIfFailed({ failed }: GuardReport): void {
+  if (failed.length === 0) return;
+  const [{ name, error }] = failed as [FailedLook];
+  throw new VoxelburstError(
+    "GuardIncomplete",
+    `${failed.length} reservations could not be looked at, the first of them ${name}: ${error.message}`,
+    "See docs/runbook.md, GuardFailing. The other reservations were looked at.",
+    { cause: error },
+  );
 }
 
 async function stopIfNeeded(

@@ -13,7 +13,7 @@ import { ledgerFromEnvironment } from "../clients/ledger-ports.ts";
 import { logErrors } from "../clients/log-errors.ts";
 import { SageMakerRecords } from "../clients/sagemaker-records.ts";
 import { committedOfMonth } from "../ledger/core.ts";
-import { guard, type Stopped } from "./core.ts";
+import { guard, type Stopped, throwIfFailed } from "./core.ts";
 
 const logger = new Logger();
 const metrics = new Metrics({ namespace: "voxelburst", serviceName: "guard" });
@@ -42,11 +42,15 @@ export const handler = middy()
   .use(logErrors(logger))
   .handler(async () => {
     const report = await guard(ports);
+    for (const { name, error } of report.failed) logger.error("look failed", { reservation: name, error });
+    metrics.addMetric("LooksFailed", MetricUnit.Count, report.failed.length);
     const committedUsd = await committedOfMonth(Date.now(), ports);
     metrics.addMetric("JobsStopped", MetricUnit.Count, report.stopped.length);
     metrics.addMetric("Reservations", MetricUnit.Count, report.held);
     metrics.addMetric("CommittedUsdOfMonth", MetricUnit.NoUnit, committedUsd);
-    logger.info("looked", { ...report, committedUsd });
-    for (const stopped of report.stopped) await tell(stopped);
-    return report;
+    const { stopped, settled, held } = report;
+    logger.info("looked", { stopped, settled, held, committedUsd });
+    for (const each of stopped) await tell(each);
+    throwIfFailed(report);
+    return { stopped, settled, held };
   });

@@ -1,5 +1,5 @@
 // What a job can cost at most, by the limits that the services themselves enforce, and what its instances did cost.
-import type { BoundedJob } from "../../lib/contracts/index.ts";
+import { type BoundedJob, GUARD_INTERVAL_MINUTES } from "../../lib/contracts/index.ts";
 
 /**
  * Before a job of Batch runs, its instance boots and pulls the image, and after it Batch takes a while to find that the
@@ -19,16 +19,26 @@ const aroundSeconds = ({ service }: BoundedJob): number => (service === "batch" 
 export const instancesOf = ({ children, childrenPerInstance }: BoundedJob): number =>
   Math.ceil(children / childrenPerInstance);
 
-/** From the first instance's start to the last one's end: every attempt waits its longest and takes its longest. */
+/**
+ * What the guard counts in before it has happened: until its next look, and until what it stops is gone (Batch gives a
+ * container two minutes).
+ */
+export const LOOK_AHEAD_SECONDS = (GUARD_INTERVAL_MINUTES + 3) * 60;
+
+/** From the reservation to the last instance's end: every attempt waits its longest and takes its longest. */
 export const mostSeconds = (job: BoundedJob): number =>
-  job.attempts * (job.waitSeconds + job.attemptSeconds + aroundSeconds(job)) + keptSeconds(job);
+  job.attempts * (job.waitSeconds + job.attemptSeconds + aroundSeconds(job)) + keptSeconds(job) + LOOK_AHEAD_SECONDS;
+
+/** What an instance is paid for of it: not the wait for it, unless it waits for others. */
+export const mostPaidSeconds = (job: BoundedJob): number =>
+  mostSeconds(job) - (job.waitsTogether ? 0 : job.attempts * job.waitSeconds);
 
 /** A warm pool's instances: another training may take them earlier, which the records of this one do not show. */
 const keptSeconds = ({ keepAliveSeconds = 0 }: BoundedJob): number => keepAliveSeconds;
 
 /** Rounded up: a reservation is never below what it stands for. */
 export const mostCents = (job: BoundedJob, usdPerHour: number): number =>
-  Math.ceil(instancesOf(job) * mostSeconds(job) * (usdPerHour / 36));
+  Math.ceil(instancesOf(job) * mostPaidSeconds(job) * (usdPerHour / 36));
 
 /** An instance from when it may have been started for a job to the job's end on it; without an end it is there still. */
 export interface InstanceTime {
@@ -62,8 +72,8 @@ const endOfMonth = (ms: number): number => {
 
 /**
  * What instances cost so far, by month, in cents and rounded up. Each counts as a whole, from before its first child to
- * after its last one: what shares it or idles between two children is not known here, and the sum must not be below the
- * bill. The report counts shares instead.
+ * after its last one: what shares it is not known here, and the sum must not be below the bill. Where it had no child of
+ * the job for longer than an idle instance stays, it worked for others, or it ended and another has come.
  */
 export function centsByMonth(
   times: readonly InstanceTime[],
@@ -71,13 +81,19 @@ export function centsByMonth(
   usdPerHour: number,
   nowMs: number,
 ): Record<string, number> {
-  const hulls = new Map<string, { fromMs: number; toMs: number }>();
-  for (const { instance, fromMs, toMs = nowMs } of times) {
-    const known = hulls.get(instance) ?? { fromMs, toMs };
-    hulls.set(instance, { fromMs: Math.min(known.fromMs, fromMs), toMs: Math.max(known.toMs, toMs) });
+  const spans: { fromMs: number; toMs: number }[] = [];
+  for (const own of Map.groupBy(times, ({ instance }) => instance).values()) {
+    let last: (typeof spans)[number] | undefined;
+    for (const { fromMs, toMs = nowMs } of own.toSorted((a, b) => a.fromMs - b.fromMs)) {
+      if (last && fromMs <= last.toMs + IDLE_SECONDS * 1000) last.toMs = Math.max(last.toMs, toMs);
+      else {
+        last = { fromMs, toMs };
+        spans.push(last);
+      }
+    }
   }
   const seconds: Record<string, number> = {};
-  for (const { fromMs, toMs } of hulls.values()) {
+  for (const { fromMs, toMs } of spans) {
     const billedToMs =
       job.service === "batch"
         ? toMs + IDLE_SECONDS * 1000

@@ -11,7 +11,7 @@ import {
   under,
   VoxelburstError,
 } from "../../lib/contracts/index.ts";
-import { centsByMonth, instancesOf, monthOf, monthsOf, mostCents, mostSeconds } from "./bound.ts";
+import { centsByMonth, instancesOf, monthOf, monthsOf, mostCents, mostPaidSeconds, mostSeconds } from "./bound.ts";
 import { type Hold, type JobUse, type LedgerPorts, monthAccount, runAccount } from "./ports.ts";
 
 export type * from "./ports.ts";
@@ -78,7 +78,7 @@ export async function holdMost(input: ReserveInput, ports: Omit<LedgerPorts, "jo
 
   const left = async (account: string, capUsd: number) =>
     usd(Math.max(0, centsBelow(capUsd) - (await ports.ledger.committedCents(account))) / 100);
-  const hours = (mostSeconds(job) / 3600).toFixed(1);
+  const hours = (mostPaidSeconds(job) / 3600).toFixed(1);
   const estimate = `${taskId} can cost ${usd(cents / 100)}: ${instancesOf(job)} x ${job.instanceType} for up to ${hours} h at ${usd(usdPerHour)} an hour.`;
   if (answer.full === runAccount(request.runId))
     return {

@@ -29,7 +29,7 @@ export function nightOf(request: NightlyRequest, rows: readonly ReportRow[]): Ni
     runId,
     version,
     rows: rows
-      .filter(({ volumesPerSecond, dice }) => volumesPerSecond !== null || dice !== null)
+      .filter(({ volumesPerSecond, dice, auc = null }) => [volumesPerSecond, dice, auc].some((one) => one !== null))
       .map((row) => ({
         row: [row.fold, row.strategy, ...(row.engine ? [row.engine] : [])].join(" "),
         device:
@@ -38,6 +38,7 @@ export function nightOf(request: NightlyRequest, rows: readonly ReportRow[]): Ni
             : `${row.gpus} x ${row.gpu}${row.precision ? `, ${row.precision}` : ""}`,
         volumesPerSecond: row.volumesPerSecond,
         dice: row.dice,
+        ...(row.auc === undefined ? {} : { auc: row.auc }),
       })),
   };
 }
@@ -67,6 +68,9 @@ function parseLenient(bytes: Uint8Array): unknown {
 /** Decimals such as 0.91 - 0.9 are not what they say: a fall of exactly the limit has to reach it. */
 const rounded = (value: number) => Math.round(value * 1e6) / 1e6;
 
+const fallOf = (score: number | null, before: number | null): number | null =>
+  before === null || score === null ? null : rounded(before - score);
+
 function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
@@ -75,7 +79,8 @@ function median(values: readonly number[]): number {
 
 /**
  * Compares tonight with the median of the nights before, at most seven and at least three. Speed is compared on the same
- * device and precision alone: a night on a smaller GPU is slower without a regression. Dice is compared in any case.
+ * device and precision alone: a night on a smaller GPU is slower without a regression. Dice, and a classification's AUC,
+ * are compared in any case.
  */
 export function compareNights(tonight: Night, before: readonly Night[]): NightlyComparison {
   const medianOf = (values: readonly (number | null)[]): number | null => {
@@ -88,6 +93,7 @@ export function compareNights(tonight: Night, before: readonly Night[]): Nightly
       same.filter(({ device }) => device === row.device).map(({ volumesPerSecond }) => volumesPerSecond),
     );
     const medianDice = medianOf(same.map(({ dice }) => dice));
+    const medianAuc = medianOf(same.map(({ auc = null }) => auc));
     return {
       ...row,
       medianVolumesPerSecond,
@@ -96,7 +102,8 @@ export function compareNights(tonight: Night, before: readonly Night[]): Nightly
         medianVolumesPerSecond === null || row.volumesPerSecond === null
           ? null
           : rounded((100 * (medianVolumesPerSecond - row.volumesPerSecond)) / medianVolumesPerSecond),
-      diceFall: medianDice === null || row.dice === null ? null : rounded(medianDice - row.dice),
+      diceFall: fallOf(row.dice, medianDice),
+      ...(row.auc === undefined ? {} : { medianAuc, aucFall: fallOf(row.auc, medianAuc) }),
     };
   });
   return { night: tonight.night, nights: before.length, rows, missing: missingOf(tonight, before) };
@@ -114,15 +121,24 @@ function missingOf(tonight: Night, before: readonly Night[]): string[] {
     .map(([name]) => name);
 }
 
+type Fall = "speedFallPercent" | "diceFall" | "aucFall";
+
 /** The largest of what could be compared; undefined when nothing could. */
-export function worstOf(comparison: NightlyComparison, of: "speedFallPercent" | "diceFall"): number | undefined {
-  const falls = comparison.rows.map((row) => row[of]).filter((value) => value !== null);
+export function worstOf(comparison: NightlyComparison, ...of: Fall[]): number | undefined {
+  const falls = comparison.rows.flatMap((row) => of.map((each) => row[each] ?? null)).filter((value) => value !== null);
   return falls.length > 0 ? Math.max(...falls) : undefined;
 }
 
 /** A sentence for every regression, for the report's notes and the notification. */
 export function regressionSentences({ nights, rows, missing }: NightlyComparison): string[] {
   const baseline = `the median of ${nights} nights`;
+  type Score = number | null | undefined;
+  const fallen = (name: string, row: string, score: Score, fall: Score, before: Score): string[] =>
+    (fall ?? 0) < REGRESSION.diceFall
+      ? []
+      : [
+          `The ${name} of ${row} is ${fall!.toFixed(4)} below ${baseline}: ${score!.toFixed(4)} against ${before!.toFixed(4)}.`,
+        ];
   return [
     ...rows
       .filter(({ speedFallPercent }) => (speedFallPercent ?? 0) >= REGRESSION.speedFallPercent)
@@ -130,12 +146,8 @@ export function regressionSentences({ nights, rows, missing }: NightlyComparison
         (row) =>
           `${row.row} is ${row.speedFallPercent!.toFixed(1)} % slower than ${baseline}: ${shown(row.volumesPerSecond)} volumes/s against ${shown(row.medianVolumesPerSecond)}.`,
       ),
-    ...rows
-      .filter(({ diceFall }) => (diceFall ?? 0) >= REGRESSION.diceFall)
-      .map(
-        (row) =>
-          `The Dice of ${row.row} is ${row.diceFall!.toFixed(4)} below ${baseline}: ${row.dice!.toFixed(4)} against ${row.medianDice!.toFixed(4)}.`,
-      ),
+    ...rows.flatMap(({ row, dice, diceFall, medianDice }) => fallen("Dice", row, dice, diceFall, medianDice)),
+    ...rows.flatMap(({ row, auc, aucFall, medianAuc }) => fallen("AUC", row, auc, aucFall, medianAuc)),
     ...missing.map((row) => `${row} was not measured, as it was in earlier nights.`),
   ];
 }

@@ -7,6 +7,7 @@ import {
   type StackResourceSummary,
   type StackSummary,
 } from "@aws-sdk/client-cloudformation";
+import { CloudWatchLogsClient, DescribeLogGroupsCommand } from "@aws-sdk/client-cloudwatch-logs";
 import { EC2Client, paginateDescribeCapacityReservations, paginateDescribeInstances } from "@aws-sdk/client-ec2";
 import { paginateListTrainingJobs, paginateListTransformJobs, SageMakerClient } from "@aws-sdk/client-sagemaker";
 import { STACKS } from "../contracts/outputs.ts";
@@ -39,17 +40,19 @@ const BILLS: Record<string, string> = {
 /** Of our own resources everything begins so: jobs of trainings and transforms are named after their stage. */
 const JOB_NAMES = ["train-", "infer-"] as const;
 
-/** Stacks of this application that exist, and the last deleted one of each name. */
+/** CloudFormation lists a deleted stack for so long; what an earlier one kept is found by its tag alone. */
+export const LISTED_DAYS = 90;
+
+/** Groups that SageMaker makes, one an account: in no stack. */
+const SAGEMAKER_LOGS = ["/aws/sagemaker/TrainingJobs", "/aws/sagemaker/TransformJobs"];
+
+/** Stacks of this application that exist, and every one that was deleted in those days: each may have kept something. */
 async function stacksOf(client: CloudFormationClient): Promise<StackSummary[]> {
   const names = new Set<string>(Object.values(STACKS));
-  const found = new Map<string, StackSummary>();
+  const found: StackSummary[] = [];
   for await (const { StackSummaries } of paginateListStacks({ client }, {}))
-    for (const stack of StackSummaries ?? []) {
-      const name = stack.StackName!;
-      // The list is sorted by time, the latest first; a deleted stack is listed for 90 days.
-      if (names.has(name) && !found.has(name)) found.set(name, stack);
-    }
-  return [...found.values()];
+    found.push(...(StackSummaries ?? []).filter(({ StackName }) => names.has(StackName!)));
+  return found;
 }
 
 export async function stillBilling(): Promise<Bill[]> {
@@ -66,11 +69,15 @@ export async function stillBilling(): Promise<Bill[]> {
       for (const resource of StackResourceSummaries ?? []) {
         const bill = billOf(resource, kept);
         // Of a stack that is gone, what was deleted with it is listed too.
-        if (bill && (!isGone || resource.ResourceStatus === "DELETE_SKIPPED")) bills.push(bill);
+        if (!bill || (isGone && resource.ResourceStatus !== "DELETE_SKIPPED")) continue;
+        bills.push(isGone ? { ...bill, why: `${bill.why}; ${keptOn(stack)}` } : bill);
       }
   }
-  return [...bills, ...(await assetImages(templates)), ...(await running())];
+  return [...bills, ...(await assetImages(templates)), ...(await outside())];
 }
+
+const keptOn = ({ DeletionTime }: StackSummary): string =>
+  `kept when its stack was deleted${DeletionTime ? ` on ${DeletionTime.toISOString().slice(0, 10)}` : ""}, if nobody has deleted it since`;
 
 /** @param kept - logical ids that the template keeps; undefined for a stack that is gone */
 function billOf(resource: StackResourceSummary, kept: Set<string> | undefined): Bill | undefined {
@@ -99,9 +106,30 @@ function keptBy(template: string): Set<string> {
   );
 }
 
-/** What no stack owns: jobs, the instances that Batch started, reserved capacity. */
-async function running(): Promise<Bill[]> {
-  return [...(await instances()), ...(await reservations()), ...(await sageMakerJobs())];
+/** What no stack owns: jobs and their logs, the instances that Batch started, reserved capacity. */
+async function outside(): Promise<Bill[]> {
+  return [
+    ...(await instances()),
+    ...(await reservations()),
+    ...(await sageMakerJobs()),
+    ...(await sageMakerLogGroups()),
+  ];
+}
+
+async function sageMakerLogGroups(): Promise<Bill[]> {
+  const client = new CloudWatchLogsClient({});
+  const found: Bill[] = [];
+  for (const group of SAGEMAKER_LOGS) {
+    const { logGroups = [] } = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: group }));
+    if (logGroups.some(({ logGroupName }) => logGroupName === group))
+      found.push({
+        what: "SageMaker log group",
+        id: group,
+        why: "bills what it keeps, of all jobs of the account",
+        goes: false,
+      });
+  }
+  return found;
 }
 
 async function instances(): Promise<Bill[]> {

@@ -4,7 +4,6 @@ import {
   DescribeInstanceTypeOfferingsCommand,
   DescribeInstanceTypesCommand,
   DescribeSubnetsCommand,
-  DescribeVpcEndpointsCommand,
   EC2Client,
   type InstanceTypeInfo,
 } from "@aws-sdk/client-ec2";
@@ -182,38 +181,6 @@ export async function trainingPlanChecks(
     zones.every((zone) => wanted?.includes(zone))
       ? ok(name, said)
       : warn(name, said, `Its instances need a subnet in their zone: name ${zones.join(", ")} in zones or subnets.`),
-  ];
-}
-
-/** What jobs in a network without a way out call, by the last part of the service's name. Gateways: s3. */
-export const JOB_ENDPOINTS = [
-  "ecs",
-  "ecs-agent",
-  "ecs-telemetry",
-  "ecr.api",
-  "ecr.dkr",
-  "logs",
-  "secretsmanager",
-  "s3",
-] as const;
-
-export async function endpointChecks(vpcId: string, client: EC2Client = new EC2Client({})): Promise<Check[]> {
-  const { VpcEndpoints = [] } = await client.send(
-    new DescribeVpcEndpointsCommand({ Filters: [{ Name: "vpc-id", Values: [vpcId] }] }),
-  );
-  const available = VpcEndpoints.filter(({ State }) => State?.toLowerCase() === "available").map(
-    // com.amazonaws.us-east-1.ecr.api
-    ({ ServiceName }) => ServiceName!.split(".").slice(3).join("."),
-  );
-  const missing = JOB_ENDPOINTS.filter((name) => !available.includes(name));
-  return [
-    missing.length > 0
-      ? fail(
-          "VPC endpoints",
-          `${vpcId} lacks ${missing.join(", ")}`,
-          "Jobs without them cannot start or log: set vpc.createEndpoints, or have them made.",
-        )
-      : ok("VPC endpoints", `${vpcId} has all ${JOB_ENDPOINTS.length}`),
   ];
 }
 

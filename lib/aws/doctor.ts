@@ -8,7 +8,6 @@ import { STACKS } from "../contracts/outputs.ts";
 import { PRICES_DATE, PRICES_REGION } from "../contracts/prices.ts";
 import {
   addressChecks,
-  endpointChecks,
   instanceTypeChecks,
   offeringChecks,
   reservationChecks,
@@ -16,9 +15,12 @@ import {
 } from "./capacity.ts";
 import { type Check, fail, look, ok, warn } from "./check.ts";
 import { describeStack } from "./deployed.ts";
+import { endpointChecks } from "./endpoints.ts";
+import { organizationChecks } from "./organization.ts";
 import { quotaChecks } from "./quotas.ts";
 import { sageMakerLogChecks } from "./sagemaker-logs.ts";
 import { spotRoleChecks } from "./service-roles.ts";
+import { volumeKeyChecks } from "./volume-key.ts";
 
 /** @throws whatever AWS says to GetCallerIdentity: without an identity there is nothing else to ask */
 export async function examineAccount(config: Deployment): Promise<Check[]> {
@@ -39,7 +41,9 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
   await add("reservations", () => reservationChecks(config));
   await add("training plan", () => trainingPlanChecks(config));
   await add("addresses", () => addressChecks(config));
+  await add("organization", () => organizationChecks(config, identity.Account!));
   await add("Spot role", () => spotRoleChecks());
+  await add("key of EBS volumes", () => volumeKeyChecks(identity.Account!));
   await add("SageMaker's log groups", () => sageMakerLogChecks(config));
   await add("stacks", () => stackChecks(config));
   return checks;
@@ -62,8 +66,10 @@ async function stackChecks(config: Deployment): Promise<Check[]> {
   const wanted = Object.entries(STACKS).filter(([name]) => name !== "image" || config.image.source === "codebuild");
   const checks: Check[] = [];
   const deployed: string[] = [];
+  const there: string[] = [];
   for (const [, name] of wanted) {
     const stack = await describeStack(name);
+    if (stack) there.push(name);
     if (!stack) checks.push(warn(`stack ${name}`, "not deployed", "`voxelburst deploy` makes it."));
     else if (/_COMPLETE$/.test(stack.StackStatus!) && !/ROLLBACK/.test(stack.StackStatus!)) {
       deployed.push(name);
@@ -79,7 +85,9 @@ async function stackChecks(config: Deployment): Promise<Check[]> {
   }
   const vpcs = await physicalIds(STACKS.network, "AWS::EC2::VPC", deployed);
   const vpcId = config.vpc.use === "existing" ? config.vpc.vpcId : vpcs[0];
-  if (vpcId) checks.push(...(await look("VPC endpoints", () => endpointChecks(vpcId))));
+  // Of a stack whose update was rolled back too: what it made is its own.
+  const endpoints = await physicalIds(STACKS.network, "AWS::EC2::VPCEndpoint", there);
+  if (vpcId) checks.push(...(await look("VPC endpoints", () => endpointChecks(config.vpc, vpcId, endpoints))));
   const environments = await physicalIds(STACKS.fleet, "AWS::Batch::ComputeEnvironment", deployed);
   checks.push(...(await look("compute environments", () => environmentChecks(environments))));
   for (const topic of await physicalIds(STACKS.workflow, "AWS::SNS::Topic", deployed))

@@ -81,6 +81,11 @@ export class DatasetUpload {
     return total;
   }
 
+  /** Puts dataset.json again, though it is the same: what stands in the bucket is started. */
+  async trigger(prefix: string, files: readonly UploadFile[], signal: AbortSignal): Promise<void> {
+    for (const file of files) if (file.key === TRIGGER) await this.put(prefix, file, signal, true);
+  }
+
   private async put(
     prefix: string,
     { key, source }: UploadFile,

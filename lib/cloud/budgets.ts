@@ -11,6 +11,8 @@ import { Construct } from "constructs";
 
 export interface BudgetsProps {
   readonly maxUsdPerMonth: number;
+  /** An organization's member account may not create a monitor of a tag: its stack would be rolled back. */
+  readonly anomalyMonitor: boolean;
   /** Encrypted with a key that admits both services (storage.ts). */
   readonly notifications: sns.Topic;
 }
@@ -30,7 +32,7 @@ export class Budgets extends Construct {
   constructor(scope: Construct, id: string, props: BudgetsProps) {
     super(scope, id);
     const { maxUsdPerMonth, notifications } = props;
-    this.letServicesPublish(notifications);
+    this.letPublish("BudgetsPublish", "budgets.amazonaws.com", notifications);
     new budgets.CfnBudget(this, "Month", {
       budget: {
         budgetType: "COST",
@@ -48,6 +50,12 @@ export class Budgets extends Construct {
         subscribers: [{ subscriptionType: "SNS", address: notifications.topicArn }],
       })),
     });
+    if (props.anomalyMonitor) this.watchAnomalies(props);
+  }
+
+  /** AWS's page "Getting started with AWS Cost Anomaly Detection": monitors of tags are the management account's alone. */
+  private watchAnomalies({ maxUsdPerMonth, notifications }: BudgetsProps): void {
+    this.letPublish("AnomaliesPublish", "costalerts.amazonaws.com", notifications);
     // A monitor of services would be the account's only one.
     const monitor = new ce.CfnAnomalyMonitor(this, "Monitor", {
       monitorName: `${Aws.STACK_NAME}-cost`,
@@ -72,19 +80,15 @@ export class Budgets extends Construct {
   }
 
   /** AWS's pages "Creating an Amazon SNS topic for budget notifications" and "... for anomaly notifications". */
-  private letServicesPublish(topic: sns.Topic): void {
-    for (const [sid, service] of [
-      ["BudgetsPublish", "budgets.amazonaws.com"],
-      ["AnomaliesPublish", "costalerts.amazonaws.com"],
-    ] as const)
-      topic.addToResourcePolicy(
-        new iam.PolicyStatement({
-          sid,
-          principals: [new iam.ServicePrincipal(service)],
-          actions: ["sns:Publish"],
-          resources: [topic.topicArn],
-          conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID } },
-        }),
-      );
+  private letPublish(sid: string, service: string, topic: sns.Topic): void {
+    topic.addToResourcePolicy(
+      new iam.PolicyStatement({
+        sid,
+        principals: [new iam.ServicePrincipal(service)],
+        actions: ["sns:Publish"],
+        resources: [topic.topicArn],
+        conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID } },
+      }),
+    );
   }
 }

@@ -32,28 +32,29 @@ export class Dashboard extends Construct {
 
   /** Every row that a night measured is a line: a search finds those that do not exist yet. */
   private addNights(): void {
-    const { namespace, volumesPerSecond, dice } = NIGHTLY_METRICS;
-    const search = (title: string, metric: string) =>
+    const { namespace, volumesPerSecond, dice, auc } = NIGHTLY_METRICS;
+    const search = (title: string, ...of: string[]) =>
       new cloudwatch.GraphWidget({
         title,
         width: HALF,
         height: 8,
-        left: [
-          new cloudwatch.SearchExpression({
-            expression: `SEARCH('{${namespace},dataset,row,service} MetricName="${metric}"', 'Average')`,
-            period: DAY,
-          }),
-        ],
+        left: of.map(
+          (metric) =>
+            new cloudwatch.SearchExpression({
+              expression: `SEARCH('{${namespace},dataset,row,service} MetricName="${metric}"', 'Average')`,
+              period: DAY,
+            }),
+        ),
         leftYAxis: { showUnits: false },
       });
-    this.dashboard.addWidgets(search("Nightly: volumes/s", volumesPerSecond), search("Nightly: Dice", dice));
+    this.dashboard.addWidgets(search("Nightly: volumes/s", volumesPerSecond), search("Nightly: Dice, AUC", dice, auc));
     const falls = { period: DAY, statistic: "Maximum" };
     this.dashboard.addWidgets(
       new cloudwatch.GraphWidget({
         title: "Nightly: the worst row against the median of the nights before",
         width: 24,
         left: [nightlyMetric("speedFallPercent", { ...falls, label: "volumes/s, % below" })],
-        right: [nightlyMetric("diceFall", { ...falls, label: "Dice, below" })],
+        right: [nightlyMetric("diceFall", { ...falls, label: "Dice or AUC, below" })],
       }),
     );
   }

@@ -119,6 +119,9 @@ export class Fleet extends Construct {
       minvCpus: 0,
       maxvCpus: props.maxVcpus,
       spot,
+      // Of one type both BEST_FIT strategies start the same, reserved or not. AWS's own Batch templates for p5 and p6 in a
+      // Capacity Block have BEST_FIT, under which Batch updates no infrastructure: no new image, no new launch template
+      // (the guide's page "Instance type allocation strategies for AWS Batch").
       allocationStrategy: spot
         ? batch.AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED
         : batch.AllocationStrategy.BEST_FIT_PROGRESSIVE,

@@ -14,12 +14,19 @@ const USD = {
   keyMonth: 1, // a rotation adds as much, twice at most
   secretMonth: 0.4,
   alarmMetricMonth: 0.1,
+  customMetricMonth: 0.3, // by the hour in which it is written
   dashboardMonth: 3,
   functionRequest: 0.2 / 1e6,
   functionGiBSecond: 0.0000133334, // Arm
 };
 /** Assumed of a function that a timer calls and that finds nothing to do. */
 const LOOK_SECONDS = 1;
+
+/**
+ * Custom metrics that a function writes each time a timer calls it, whether it finds something to do or not; a template does
+ * not say. The others' (start-run, report) are written when a run starts or ends.
+ */
+export const TIMER_METRICS: Readonly<Record<string, number>> = { guard: 4 };
 
 export interface IdleCost {
   readonly what: string;
@@ -78,12 +85,18 @@ export function idleCosts(templates: readonly Template[]): IdleCost[] {
         add("dashboards", 1, USD.dashboardMonth);
         break;
       case "AWS::Events::Rule":
-        for (const memoryMiB of functionsBehind(Properties, templates))
+        for (const { MemorySize, Environment } of functionsBehind(Properties, templates)) {
           add(
             "calls by timers a month",
             callsAMonth(Properties.ScheduleExpression),
-            USD.functionRequest + (memoryMiB / 1024) * LOOK_SECONDS * USD.functionGiBSecond,
+            USD.functionRequest + (MemorySize / 1024) * LOOK_SECONDS * USD.functionGiBSecond,
           );
+          const name = Environment?.Variables?.POWERTOOLS_SERVICE_NAME;
+          const metrics = TIMER_METRICS[name];
+          if (metrics === undefined)
+            throw new Error(`idle-costs.ts does not know how many metrics ${name ?? id} writes when a timer calls it`);
+          add("custom metrics that a timer writes", metrics, USD.customMetricMonth);
+        }
         break;
       default:
         if (!FREE_WHEN_IDLE.test(Type))
@@ -100,21 +113,21 @@ export function idleCosts(templates: readonly Template[]): IdleCost[] {
 const metricsOf = ({ Metrics }: { Metrics?: { MetricStat?: object }[] }): number =>
   Metrics?.filter(({ MetricStat }) => MetricStat).length ?? 1;
 
-/** MiB of the functions that a rule calls by the clock; a rule that waits for an event calls none when idle. */
+/** Functions that a rule calls by the clock; a rule that waits for an event calls none when idle. */
 function functionsBehind(
   {
     ScheduleExpression,
     Targets = [],
   }: { ScheduleExpression?: string; Targets?: { Arn: { "Fn::GetAtt"?: [string] } }[] },
   templates: readonly Template[],
-): number[] {
+): NonNullable<Resource["Properties"]>[] {
   if (ScheduleExpression === undefined) return [];
   return Targets.flatMap(({ Arn }) => {
     const id = Arn["Fn::GetAtt"]?.[0] ?? "";
     const target = templates
       .map(({ Resources }) => Resources[id])
       .find((found) => found?.Type === "AWS::Lambda::Function");
-    return target ? [Number(target.Properties?.MemorySize)] : [];
+    return target ? [target.Properties ?? {}] : [];
   });
 }
 

@@ -32,13 +32,11 @@ export class Ledger extends Construct {
     super(scope, id);
     this.props = props;
     this.table = this.renderTable();
-    const { budgets, fleets, region } = props.deployment;
+    const { budgets, region } = props.deployment;
     if (region !== undefined && region !== PRICES_REGION) this.warnOfPrices(region);
-    const priced = fleets.flatMap(({ instanceType, usdPerHour }) => (usdPerHour ? [[instanceType, usdPerHour]] : []));
     this.settings = JSON.stringify({
       table: this.table.tableName,
       caps: { runUsd: budgets.maxUsdPerRun, monthUsd: budgets.maxUsdPerMonth },
-      usdPerHour: Object.fromEntries(priced),
     });
     this.reserve = this.addFunction("reserve", "before a job starts, the most that it can cost is held");
     this.allowRecipes(this.reserve);

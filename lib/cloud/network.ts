@@ -1,10 +1,11 @@
 // A network without a way out: private subnets, and endpoints for what the jobs call.
-import { Stack } from "aws-cdk-lib";
+import { type CfnResource, type CustomResourceProviderBase, Stack } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as iam from "aws-cdk-lib/aws-iam";
+import * as logs from "aws-cdk-lib/aws-logs";
 import type * as s3 from "aws-cdk-lib/aws-s3";
 import { Construct } from "constructs";
-import type { Deployment } from "../contracts/deployment.ts";
+import { type Deployment, endpointsToCreate, type JobEndpoint } from "../contracts/deployment.ts";
 import type { Buckets } from "../stages/stage-context.ts";
 import { acknowledge } from "./acknowledge.ts";
 
@@ -15,23 +16,27 @@ export interface NetworkProps {
   readonly accessLogs: s3.IBucket;
 }
 
-/** What ECS instances, their agent and their containers call. S3 is apart: a gateway, which costs nothing. */
-const INTERFACE_ENDPOINTS = {
-  Ecs: ec2.InterfaceVpcEndpointAwsService.ECS,
-  EcsAgent: ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
-  EcsTelemetry: ec2.InterfaceVpcEndpointAwsService.ECS_TELEMETRY,
-  EcrApi: ec2.InterfaceVpcEndpointAwsService.ECR,
-  EcrDocker: ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
-  Logs: ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
-  // The agent puts ingest's secret into its environment.
-  Secrets: ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
-};
+interface InterfaceEndpoint {
+  /** Of the construct. */
+  readonly id: string;
+  readonly service: ec2.IInterfaceVpcEndpointService;
+  /** With a policy, foreign credentials carry nothing out to another account; ECS's agent and telemetry take none. */
+  readonly takesPolicy: boolean;
+}
 
-/**
- * Those of them that take a policy: with it, foreign credentials carry nothing out to another account. The endpoints of
- * ECS's agent and of its telemetry take none.
- */
-const WITH_POLICY = ["Ecs", "EcrApi", "EcrDocker", "Logs", "Secrets"];
+const INTERFACE_ENDPOINTS: Readonly<Record<Exclude<JobEndpoint, "s3">, InterfaceEndpoint>> = {
+  ecs: { id: "Ecs", service: ec2.InterfaceVpcEndpointAwsService.ECS, takesPolicy: true },
+  "ecs-agent": { id: "EcsAgent", service: ec2.InterfaceVpcEndpointAwsService.ECS_AGENT, takesPolicy: false },
+  "ecs-telemetry": {
+    id: "EcsTelemetry",
+    service: ec2.InterfaceVpcEndpointAwsService.ECS_TELEMETRY,
+    takesPolicy: false,
+  },
+  "ecr.api": { id: "EcrApi", service: ec2.InterfaceVpcEndpointAwsService.ECR, takesPolicy: true },
+  "ecr.dkr": { id: "EcrDocker", service: ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER, takesPolicy: true },
+  logs: { id: "Logs", service: ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS, takesPolicy: true },
+  secretsmanager: { id: "Secrets", service: ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER, takesPolicy: true },
+};
 
 /** A /20 has 4,096 addresses, of which AWS keeps five. */
 const SUBNET_MASK = 20;
@@ -52,13 +57,14 @@ export class Network extends Construct {
     const { vpc } = props.deployment;
     this.vpc = vpc.use === "new" ? this.createVpc(vpc.cidr, props) : this.importVpc(vpc);
     this.subnets = this.vpc.isolatedSubnets;
-    const hasEndpoints = vpc.use === "new" || vpc.createEndpoints;
-    const ofEndpoints = hasEndpoints ? Object.keys(INTERFACE_ENDPOINTS).length : 0;
+    const wanted = endpointsToCreate(vpc);
+    const ofEndpoints = wanted.filter((service) => service !== "s3").length;
     this.addresses = this.subnets.map(
       (_, index) => (vpc.use === "new" ? SUBNET_ADDRESSES : vpc.subnets[index]!.addresses) - ofEndpoints,
     );
     this.jobs = this.createJobsGroup();
-    if (hasEndpoints) this.addEndpoints(props.buckets);
+    if (wanted.includes("s3")) this.addGateway(props.buckets);
+    this.addInterfaces(wanted);
   }
 
   private createVpc(cidr: string, { deployment, accessLogs }: NetworkProps): ec2.Vpc {
@@ -74,7 +80,25 @@ export class Network extends Construct {
       destination: ec2.FlowLogDestination.toS3(accessLogs, "flow-logs"),
       trafficType: ec2.FlowLogTrafficType.ALL,
     });
+    this.boundFunctionOfDefaultGroup();
     return vpc;
+  }
+
+  /**
+   * CDK's function that closes the default security group may write to every log group, and Lambda would make it one with
+   * neither key nor retention: it gets a group of ours (log-groups.ts), and that alone.
+   */
+  private boundFunctionOfDefaultGroup(): void {
+    const provider = Stack.of(this).node.findChild("Custom::VpcRestrictDefaultSGCustomResourceProvider");
+    const logGroup = new logs.LogGroup(this, "DefaultGroupLogs");
+    const [handler, role] = ["Handler", "Role"].map((id) => provider.node.findChild(id) as CfnResource);
+    handler!.addPropertyOverride("LoggingConfig", { LogGroup: logGroup.logGroupName });
+    role!.addPropertyDeletionOverride("ManagedPolicyArns");
+    (provider as CustomResourceProviderBase).addToRolePolicy({
+      Effect: "Allow",
+      Action: ["logs:CreateLogStream", "logs:PutLogEvents"],
+      Resource: logGroup.logGroupArn,
+    });
   }
 
   /** By attributes: a look-up would ask for credentials at synthesis. Its flow logs are its owner's. */
@@ -104,9 +128,11 @@ export class Network extends Construct {
     return jobs;
   }
 
-  private addEndpoints(buckets: Buckets): void {
-    const subnets = [{ subnets: this.subnets }];
-    const s3 = this.vpc.addGatewayEndpoint("S3", { service: ec2.GatewayVpcEndpointAwsService.S3, subnets });
+  private addGateway(buckets: Buckets): void {
+    const s3 = this.vpc.addGatewayEndpoint("S3", {
+      service: ec2.GatewayVpcEndpointAwsService.S3,
+      subnets: [{ subnets: this.subnets }],
+    });
     const { region, partition } = Stack.of(this);
     const own = Object.values(buckets).flatMap((bucket) => [bucket.bucketArn, bucket.arnForObjects("*")]);
     s3.addToPolicy(
@@ -127,6 +153,11 @@ export class Network extends Construct {
         ],
       }),
     );
+  }
+
+  private addInterfaces(wanted: readonly JobEndpoint[]): void {
+    const own = Object.entries(INTERFACE_ENDPOINTS).filter(([name]) => wanted.includes(name as JobEndpoint));
+    if (own.length === 0) return;
     // CDK would give each endpoint a group of its own that lets everything out and the whole network in.
     const endpoints = new ec2.SecurityGroup(this, "Endpoints", {
       vpc: this.vpc,
@@ -140,14 +171,14 @@ export class Network extends Construct {
       resources: ["*"],
       conditions: { StringEquals: { "aws:PrincipalAccount": Stack.of(this).account } },
     });
-    for (const [name, service] of Object.entries(INTERFACE_ENDPOINTS)) {
-      const endpoint = this.vpc.addInterfaceEndpoint(name, {
+    for (const [, { id, service, takesPolicy }] of own) {
+      const endpoint = this.vpc.addInterfaceEndpoint(id, {
         service,
-        subnets: subnets[0]!,
+        subnets: { subnets: this.subnets },
         open: false,
         securityGroups: [endpoints],
       });
-      if (WITH_POLICY.includes(name)) endpoint.addToPolicy(ours);
+      if (takesPolicy) endpoint.addToPolicy(ours);
     }
   }
 }

@@ -69,16 +69,12 @@ export class Observability extends Construct {
     const sum = { period: FIVE_MINUTES, statistic: "Sum" };
     this.add("RunFailed", {
       meaning: "A run failed or ran out of its time.",
-      metric: new cloudwatch.MathExpression({
-        label: "runs failed or timed out",
-        expression: "failed + timedOut",
-        usingMetrics: {
-          failed: stateMachine.metricFailed(sum),
-          timedOut: stateMachine.metricTimedOut(sum),
-        },
-        period: FIVE_MINUTES,
+      metric: sumOfSparse("runs failed or timed out", {
+        failed: stateMachine.metricFailed(sum),
+        timedOut: stateMachine.metricTimedOut(sum),
       }),
       threshold: 1,
+      ...despiteDelay(1),
     });
     this.add("UploadUndelivered", {
       meaning: "The event of an uploaded dataset.json did not reach start-run for a day.",
@@ -92,16 +88,14 @@ export class Observability extends Construct {
     });
     this.add("FunctionsThrottled", {
       meaning: "Lambda refused calls of a function for want of concurrency.",
-      metric: new cloudwatch.MathExpression({
-        label: "calls throttled",
-        expression: Object.keys(functions).map(metricId).join(" + "),
-        usingMetrics: Object.fromEntries(
+      metric: sumOfSparse(
+        "calls throttled",
+        Object.fromEntries(
           Object.entries(functions).map(([verb, each]) => [metricId(verb), each.metricThrottles(sum)]),
         ),
-        period: FIVE_MINUTES,
-      }),
+      ),
       threshold: 1,
-      periods: 3, // Step Functions and EventBridge try again: what lasts needs a person
+      ...despiteDelay(3), // Step Functions and EventBridge try again: what lasts needs a person
     });
   }
 
@@ -143,7 +137,7 @@ export class Observability extends Construct {
       ...untilNextNight,
     });
     this.add("NightlyDiceLower", {
-      meaning: `The Dice of a row of the nightly benchmark is ${REGRESSION.diceFall} or more below the median of the last ${REGRESSION.baselineNights} nights.`,
+      meaning: `The Dice, or of a classification the AUC, of a row of the nightly benchmark is ${REGRESSION.diceFall} or more below the median of the last ${REGRESSION.baselineNights} nights.`,
       metric: nightlyMetric("diceFall", night),
       threshold: REGRESSION.diceFall,
       ...untilNextNight,
@@ -185,6 +179,24 @@ export class Observability extends Construct {
     );
   }
 }
+
+/**
+ * The sum of metrics of which some say nothing while nothing happens. CloudWatch's user guide, "Using math expressions
+ * with CloudWatch metrics", has a missing value count as 0 in a sum; FILL says so itself, and holds for a metric that has
+ * never had a value too.
+ */
+const sumOfSparse = (label: string, usingMetrics: Record<string, cloudwatch.IMetric>): cloudwatch.MathExpression =>
+  new cloudwatch.MathExpression({
+    label,
+    expression: Object.keys(usingMetrics)
+      .map((id) => `FILL(${id}, 0)`)
+      .join(" + "),
+    usingMetrics,
+    period: FIVE_MINUTES,
+  });
+
+/** FILL's own advice there: a value that comes late is 0 in the newest period, so that one period may say nothing. */
+const despiteDelay = (breaching: number) => ({ breaching, periods: breaching + 1 });
 
 /** CloudWatch takes letters, digits and underscores, the first a small letter. */
 const metricId = (verb: string) => verb.replaceAll("-", "_");

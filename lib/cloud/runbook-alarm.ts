@@ -12,9 +12,12 @@ export interface RunbookAlarmProps {
   readonly threshold: number;
   /** @default - at or above the threshold */
   readonly comparison?: cloudwatch.ComparisonOperator;
-  /** Periods of the metric that are looked at, all of which have to breach.
+  /** Periods of the metric that are looked at.
    * @default 1 */
   readonly periods?: number;
+  /** So many of them have to breach.
+   * @default - all */
+  readonly breaching?: number;
   /** @default - notBreaching: silence is health */
   readonly missingData?: cloudwatch.TreatMissingData;
   readonly topic: sns.ITopic;
@@ -35,6 +38,7 @@ export class RunbookAlarm extends cloudwatch.Alarm {
       threshold: props.threshold,
       comparisonOperator: props.comparison ?? cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
       evaluationPeriods: props.periods ?? 1,
+      ...(props.breaching === undefined ? {} : { datapointsToAlarm: props.breaching }),
       treatMissingData: props.missingData ?? cloudwatch.TreatMissingData.NOT_BREACHING,
     });
     const action = new actions.SnsAction(props.topic);

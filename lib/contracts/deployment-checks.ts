@@ -104,36 +104,3 @@ export function isTimeZone(text: string): boolean {
     return false;
   }
 }
-
-const MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(" ");
-const WEEKDAYS = "SUN MON TUE WED THU FRI SAT".split(" ");
-/** Smallest and largest value of each field, its names, and what else it may be: Scheduler's page "Cron-based schedules". */
-const CRON_FIELDS: readonly (readonly [least: number, most: number, names: readonly string[], other: RegExp])[] = [
-  [0, 59, [], /^$/],
-  [0, 23, [], /^$/],
-  [1, 31, [], /^(\?|L|LW|\d{1,2}W)$/],
-  [1, 12, MONTHS, /^$/],
-  [1, 7, WEEKDAYS, /^(\?|L|[1-7]L|[1-7]#[1-5])$/],
-  [1970, 2199, [], /^$/],
-];
-
-/** Whether text is cron(minutes hours day-of-month month day-of-week year) as EventBridge Scheduler takes it. */
-export function isCron(text: string): boolean {
-  const fields = /^cron\((\S+(?: \S+){5})\)$/.exec(text)?.[1]?.split(" ");
-  if (!fields) return false;
-  // A day is named by its date or by its weekday; the other is left open.
-  if ([fields[2], fields[4]].filter((field) => field === "?").length !== 1) return false;
-  return fields.every((field, index) => {
-    const [least, most, names, other] = CRON_FIELDS[index]!;
-    const isValue = (part: string) => {
-      const value = names.includes(part.toUpperCase()) ? names.indexOf(part.toUpperCase()) + least : Number(part);
-      return part !== "" && value >= least && value <= most;
-    };
-    return field.split(",").every((part) => {
-      if (other.test(part)) return true;
-      const [range = "", step] = part.split("/");
-      if (step !== undefined && !(Number(step) >= 1)) return false;
-      return range === "*" || (range.split("-").length <= 2 && range.split("-").every(isValue));
-    });
-  });
-}

@@ -1,7 +1,7 @@
 // What a deployment may choose: `voxelburst` in cdk.json's context, or the file that `-c config=` names. Every option
 // has a default, so that {} deploys: two p5.4xlarge on Spot, On-Demand behind them, and hard caps on what they cost.
 import * as z from "zod";
-import { checkTogether, isCron, isNetwork, isTimeZone } from "./deployment-checks.ts";
+import { checkTogether, isNetwork, isTimeZone } from "./deployment-checks.ts";
 import { GPU_INSTANCE_TYPE_NAMES } from "./instance-types.ts";
 import { datasetName, positive } from "./primitives.ts";
 import { recipe } from "./recipe.ts";
@@ -17,6 +17,28 @@ const zoneName = z
 const LOG_DAYS = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 ];
+
+/**
+ * What jobs in a network without a way out call, by the last part of the service's name: ECS instances, their agent, which
+ * puts ingest's secret into its environment, and their containers. S3 is a gateway, the others are interfaces.
+ */
+export const JOB_ENDPOINTS = [
+  "ecs",
+  "ecs-agent",
+  "ecs-telemetry",
+  "ecr.api",
+  "ecr.dkr",
+  "logs",
+  "secretsmanager",
+  "s3",
+] as const;
+export type JobEndpoint = (typeof JOB_ENDPOINTS)[number];
+
+/** @returns the endpoints that the network stack makes */
+export const endpointsToCreate = (vpc: Deployment["vpc"]): readonly JobEndpoint[] => {
+  if (vpc.use === "new" || vpc.createEndpoints === true) return JOB_ENDPOINTS;
+  return vpc.createEndpoints === false ? [] : vpc.createEndpoints;
+};
 
 const newVpc = z.strictObject({
   use: z.literal("new"),
@@ -55,9 +77,9 @@ const existingVpc = z.strictObject({
     .min(1)
     .describe("private ones, without a way to the internet; the first is where nodes with EFA run"),
   createEndpoints: z
-    .boolean()
+    .union([z.boolean(), z.array(z.enum(JOB_ENDPOINTS)).min(1)])
     .default(true)
-    .describe("false where the VPC has every endpoint of docs/deploy.md already"),
+    .describe("all, none where the VPC has every one already, or those that it lacks: a second one cannot be created"),
 });
 
 const fleetCommon = {
@@ -130,13 +152,13 @@ const WHOLE_LADDER = {
   engines: ["torch", "inductor", "onnxruntime", "tensorrt"],
 };
 
-const CRON = "EventBridge Scheduler's cron with six fields, such as cron(0 2 * * ? *)";
+/** Once a day: the alarm that no night has measured anything counts on it. */
+const DAILY = /^cron\([1-5]?\d (1?\d|2[0-3]) (\* \* \?|\? \* \*) \*\)$/;
 
 const schedule = z.strictObject({
   cron: z
     .string()
-    .regex(/^cron\(\S+( \S+){5}\)$/, CRON)
-    .refine(isCron, CRON)
+    .regex(DAILY, "EventBridge Scheduler's cron of once a day, such as cron(30 2 * * ? *)")
     .default("cron(0 2 * * ? *)")
     .describe("when a night begins"),
   timeZone: z
@@ -229,6 +251,10 @@ const options = z.strictObject({
     .strictObject({
       maxUsdPerRun: positive.default(100).describe("no run may cost more; a recipe's maxUsd may lower it"),
       maxUsdPerMonth: positive.default(1_000).describe("of all runs of a calendar month, UTC"),
+      anomalyMonitor: z
+        .boolean()
+        .default(true)
+        .describe("AWS's alert of unusual costs; false in an organization's member account, which may not create one"),
     })
     .prefault({}),
   notifications: z

@@ -15,14 +15,16 @@ export const boundedJob = z.strictObject({
     .describe("of every try of it: infer-fold0-ddp-torch-<run>-*; the ledger finds, stops and counts jobs by it"),
   queue: z.string().min(1).optional().describe("Batch: the queue's ARN"),
   instanceType: z.string().min(1).describe("EC2's name of it, the dearest one where the service may choose"),
+  usdPerHour: positive.optional().describe("EC2's price of an instance, where the deployment gives the rung one"),
   children: z.int().min(1).describe("children of an array, nodes of a multi-node job, instances of a training; else 1"),
   childrenPerInstance: z.int().min(1).describe("as many share an instance; 1 for whole instances"),
   attemptSeconds: positive.describe("AttemptDurationSeconds of Batch, MaxRuntimeInSeconds of SageMaker"),
   attempts: z.int().min(1).describe("Batch's retry attempts; SageMaker's MaximumRetryAttempts plus 1"),
-  waitSeconds: z
-    .number()
-    .min(0)
-    .describe("an attempt may wait so long for all of its instances, some of them paid for"),
+  waitSeconds: z.number().min(0).describe("an attempt may wait so long for its instances"),
+  waitsTogether: z
+    .boolean()
+    .optional()
+    .describe("of several nodes: the first of them wait for the last, and are paid for meanwhile; absent: false"),
   keepAliveSeconds: z
     .number()
     .min(0)

@@ -13,6 +13,7 @@ export const nightRow = z.strictObject({
   device: z.string().min(1).describe("<count> x <name>, <precision>: speeds of different ones are not compared"),
   volumesPerSecond: measured,
   dice: measured,
+  auc: measured.optional().describe("of a classification, which has no Dice; absent in nights of older versions"),
 });
 
 export const night = z.strictObject({
@@ -32,8 +33,10 @@ export const nightlyComparison = z.strictObject({
     nightRow.extend({
       medianVolumesPerSecond: measured,
       medianDice: measured,
+      medianAuc: measured.optional(),
       speedFallPercent: z.number().nullable().describe("of the median; below zero when it rose"),
       diceFall: z.number().nullable().describe("below zero when it rose"),
+      aucFall: z.number().nullable().optional().describe("below zero when it rose"),
     }),
   ),
   missing: z.array(z.string()).describe("rows that earlier nights measured and this one did not"),
@@ -56,6 +59,7 @@ export const REGRESSION = {
   /** A median of one or two nights is those nights' noise. */
   leastNights: 3,
   speedFallPercent: 10,
+  /** Of Dice, or of a classification's AUC. */
   diceFall: 0.01,
 } as const;
 
@@ -66,12 +70,13 @@ export const NIGHTLY_METRICS = {
   /** Rows measured: no value for more than a day means that there was no night. */
   rows: "NightlyRows",
   rowsMissing: "NightlyRowsMissing",
-  /** The worst row's. */
+  /** The worst row's; of a classification that of the AUC. */
   speedFallPercent: "NightlySpeedFallPercent",
   diceFall: "NightlyDiceFall",
   /** For each row, under the dimensions `dataset` and `row`. */
   volumesPerSecond: "VolumesPerSecond",
   dice: "Dice",
+  auc: "AUC",
 } as const;
 
 export type NightlyEvent = z.infer<typeof nightlyEvent>;

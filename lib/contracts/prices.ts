@@ -70,20 +70,16 @@ export const sageMakerUsdPerHour = (instanceType: string): number | undefined =>
 /**
  * The most that an hour of one instance costs on demand: Spot never costs more.
  *
- * @param overrides - EC2's price of a type as the deployment gives it
+ * @param ofRung - EC2's price as the deployment gives it for the very rung: what was paid for a reservation in advance is
+ *   no price of the same type on demand, and what EC2 asks of one customer none of SageMaker's
  * @throws VoxelburstError PriceUnknown
  */
-export function mostUsdPerHour(
-  service: "ec2" | "sagemaker",
-  instanceType: string,
-  overrides: Readonly<Record<string, number>> = {},
-): number {
-  const listed = service === "sagemaker" ? sageMakerUsdPerHour(instanceType) : undefined;
-  if (listed !== undefined) return listed;
-  const ec2 = overrides[instanceType] ?? PRICE_TABLE.ec2[instanceType];
-  if (ec2 === undefined)
-    throw priceUnknown(instanceType, "instanceType", Object.keys({ ...PRICE_TABLE.ec2, ...overrides }).join(", "));
-  return service === "sagemaker" ? ec2 * SAGEMAKER_MOST_PER_EC2 : ec2;
+export function mostUsdPerHour(service: "ec2" | "sagemaker", instanceType: string, ofRung?: number): number {
+  const listed = PRICE_TABLE.ec2[instanceType];
+  const ec2 = ofRung ?? listed;
+  if (ec2 === undefined) throw priceUnknown(instanceType, "instanceType", Object.keys(PRICE_TABLE.ec2).join(", "));
+  if (service === "ec2") return ec2;
+  return sageMakerUsdPerHour(instanceType) ?? Math.max(ec2, listed ?? 0) * SAGEMAKER_MOST_PER_EC2;
 }
 
 const priceUnknown = (instanceType: string, field: string, known: string) =>

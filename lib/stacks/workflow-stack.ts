@@ -107,7 +107,8 @@ export class WorkflowStack extends Stack {
       encryptionKey: storage.key,
       jobLogs: batch.logGroup,
     });
-    new Budgets(this, "Budgets", { maxUsdPerMonth: deployment.budgets.maxUsdPerMonth, notifications });
+    const { maxUsdPerMonth, anomalyMonitor } = deployment.budgets;
+    new Budgets(this, "Budgets", { maxUsdPerMonth, anomalyMonitor, notifications });
     const nightly =
       deployment.schedule &&
       new NightlySchedule(this, "Nightly", {

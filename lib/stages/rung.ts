@@ -9,7 +9,11 @@ export interface GpuRung {
   readonly instanceType: GpuInstanceTypeName;
   readonly gpu: GpuInstanceType;
   readonly queue: batch.IJobQueue;
-  readonly config: { readonly waitSeconds: number; readonly maxNodes: number };
+  readonly config: {
+    readonly waitSeconds: number;
+    readonly maxNodes: number;
+    readonly usdPerHour?: number | undefined;
+  };
   /** Whether a job of several nodes can run here: not on Spot, and over EFA alone. */
   readonly isForSeveralNodes: boolean;
 }
@@ -37,6 +41,8 @@ export interface RungData {
   readonly childrenPerInstance: number;
   /** How long an attempt may wait for its instances. */
   readonly waitSeconds: number;
+  /** EC2's price of an instance, where the deployment gives the fleet one. */
+  readonly usdPerHour?: number;
   /** Batch alone. */
   readonly queue?: string;
   readonly definition?: string;
@@ -62,6 +68,9 @@ export const idOfType = (instanceType: string): string =>
     .map((word) => `${word[0]!.toUpperCase()}${word.slice(1)}`)
     .join("");
 
+export const pricedAs = ({ usdPerHour }: { usdPerHour?: number | undefined }): Pick<RungData, "usdPerHour"> =>
+  usdPerHour === undefined ? {} : { usdPerHour };
+
 /**
  * The rungs of a stage whose jobs take one GPU each.
  *
@@ -80,6 +89,7 @@ export function gpuRungs(fleets: readonly GpuRung[], define: (fleet: GpuRung) =>
       instanceType,
       childrenPerInstance: gpu.gpus,
       waitSeconds: config.waitSeconds,
+      ...pricedAs(config),
       queue: queue.jobQueueArn,
       definition,
     };

@@ -85,16 +85,11 @@ export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJo
   // The service has no resources; the namespace narrows it.
   allow(["cloudwatch:PutMetricData"], ["*"], { StringEquals: { "cloudwatch:namespace": namespace } });
   // In a VPC, SageMaker makes a network interface for each instance with the rights of this role.
+  const all = (resource: string) => stack.formatArn({ service: "ec2", resource, resourceName: "*" });
+  allow(["ec2:CreateNetworkInterface"], ["network-interface", "subnet", "security-group"].map(all));
   allow(
-    [
-      "ec2:CreateNetworkInterface",
-      "ec2:CreateNetworkInterfacePermission",
-      "ec2:DeleteNetworkInterface",
-      "ec2:DeleteNetworkInterfacePermission",
-    ],
-    ["network-interface", "subnet", "security-group"].map((resource) =>
-      stack.formatArn({ service: "ec2", resource, resourceName: "*" }),
-    ),
+    ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission"],
+    [all("network-interface")],
   );
   allow(["kms:Encrypt"], [outputKey.keyArn]);
   // These have no resource-level permissions.

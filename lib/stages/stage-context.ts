@@ -51,6 +51,8 @@ export interface JobBound {
   readonly children: string;
   readonly attemptSeconds: string;
   readonly attempts: string;
+  /** @default - false */
+  readonly waitsTogether?: string;
 }
 
 /** A stage that is a job on one of several rungs. */

@@ -14,7 +14,7 @@ import { artefactUri, jsonata, keyExpression, ladderOf, trainingJobName, variabl
 import { BatchJobTask } from "./batch-job-task.ts";
 import { JOB_ATTEMPTS } from "./limits.ts";
 import { allowObjects } from "./object-access.ts";
-import { type GpuRung, idOfType, type RungData } from "./rung.ts";
+import { type GpuRung, idOfType, pricedAs, type RungData } from "./rung.ts";
 import { allowService } from "./sagemaker-access.ts";
 import type { BatchStageProps, JobBound, JobStage } from "./stage-context.ts";
 import { EFA_ENVIRONMENT, StageJob } from "./stage-job.ts";
@@ -80,6 +80,7 @@ export class Train extends Construct implements JobStage {
       attemptSeconds: this.seconds,
       // SageMaker's limit is of all attempts together.
       attempts: `${rung}.service = 'batch' ? ${JOB_ATTEMPTS} : 1`,
+      waitsTogether: `${rung}.service = 'batch'`,
     };
   }
 
@@ -158,14 +159,16 @@ export class Train extends Construct implements JobStage {
     const rungs: RungData[] = [];
     if (trainingPlanArn && planInstanceType) {
       const { waitSeconds } = fleets[0]!.config;
-      const own = { rung: "reservation", instanceType: planInstanceType, waitSeconds } as const;
+      const { usdPerHour } = fleets.find(({ instanceType }) => instanceType === planInstanceType)?.config ?? {};
+      const config = { waitSeconds, usdPerHour };
+      const own = { rung: "reservation", instanceType: planInstanceType, config } as const;
       rungs.push(this.sageMakerRung(own, { TrainingPlanArn: trainingPlanArn }));
     }
     const clusters = new Map<string, string>();
     for (const fleet of fleets) {
       const { rung, instanceType, config } = fleet;
       const own: RungData[] = [];
-      if (rung !== "reservation") own.push(this.sageMakerRung({ rung, instanceType, waitSeconds: config.waitSeconds }));
+      if (rung !== "reservation") own.push(this.sageMakerRung({ rung, instanceType, config }));
       if (rung !== "spot") {
         const definition = clusters.get(instanceType) ?? this.addCluster(fleet);
         clusters.set(instanceType, definition);
@@ -184,7 +187,11 @@ export class Train extends Construct implements JobStage {
   }
 
   private sageMakerRung(
-    { rung: kind, instanceType, waitSeconds }: Pick<GpuRung, "rung" | "instanceType"> & { waitSeconds: number },
+    {
+      rung: kind,
+      instanceType,
+      config,
+    }: Pick<GpuRung, "rung" | "instanceType"> & { config: Pick<GpuRung["config"], "waitSeconds" | "usdPerHour"> },
     reserved: { TrainingPlanArn?: string } = {},
   ): RungData {
     const { backend, warmPoolSeconds } = this.props.training;
@@ -197,7 +204,8 @@ export class Train extends Construct implements JobStage {
       service: "training",
       instanceType,
       childrenPerInstance: 1,
-      waitSeconds,
+      waitSeconds: config.waitSeconds,
+      ...pricedAs(config),
       gpus,
       isForSeveralNodes: kind !== "spot" && efaCards > 0,
       backend: "sagemaker",
@@ -222,6 +230,7 @@ export class Train extends Construct implements JobStage {
       instanceType,
       childrenPerInstance: 1,
       waitSeconds: config.waitSeconds,
+      ...pricedAs(config),
       gpus: gpu.gpus,
       isForSeveralNodes,
       backend: "batch",

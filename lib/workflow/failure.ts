@@ -1,5 +1,6 @@
 // What a Catch keeps of an error: a Failure of contracts/stage-io.ts, small enough to travel, and whether another rung
 // of the capacity ladder can help.
+import { WAITED_IN_VAIN } from "../contracts/batch-reasons.ts";
 import type { StageName } from "../contracts/primitives.ts";
 import { literal, variables } from "./jsonata.ts";
 
@@ -42,12 +43,10 @@ const KEPT: Record<CauseSource, string> = {
 };
 
 /**
- * Batch: what a job's status reason says that had no instance, or lost it. The first is what jobStateTimeLimitActions
- * leave ("Canceled by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", or one of
- * MISCONFIGURATION:, when the queue cannot hold the job); the second a host that was reclaimed more often than Batch
- * retries. AWS Batch's user guide: "Jobs stuck in RUNNABLE due to capacity", "Automated job retries".
+ * Batch: what a job's status reason says that had no instance, or lost it: a host that was reclaimed more often than Batch
+ * retries. AWS Batch's user guide: "Automated job retries".
  */
-const LOST_HOST = "/JobStateTimeLimit|^Host EC2/";
+const LOST_HOST = `/${WAITED_IN_VAIN}|^Host EC2/`;
 
 /**
  * SageMaker: a job without instances ("CapacityError: Unable to provision requested ML compute capacity ..."), or (by its

@@ -158,10 +158,11 @@ export class Ladder extends Construct {
     const { rung } = this.variables;
     const job = [
       `'service': ${rung}.service, 'name': ${bound.name}, 'queue': ${rung}.queue,`,
-      `'instanceType': ${rung}.instanceType, 'children': ${bound.children},`,
+      `'instanceType': ${rung}.instanceType, 'usdPerHour': ${rung}.usdPerHour, 'children': ${bound.children},`,
       `'childrenPerInstance': ${rung}.childrenPerInstance, 'attemptSeconds': ${bound.attemptSeconds},`,
       `'attempts': ${bound.attempts}, 'waitSeconds': ${rung}.waitSeconds,`,
       `'keepAliveSeconds': ${rung}.keepAliveSeconds`,
+      ...(bound.waitsTogether ? [`, 'waitsTogether': ${bound.waitsTogether}`] : []),
     ].join(" ");
     const refusal = [
       "$exists($answer.reason) ? $answer.reason",

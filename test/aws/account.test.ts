@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { look } from "../../lib/aws/check.ts";
 import { sageMakerLogChecks } from "../../lib/aws/sagemaker-logs.ts";
 import { spotRoleChecks } from "../../lib/aws/service-roles.ts";
+import { volumeKeyChecks } from "../../lib/aws/volume-key.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
 import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
 import { RecordedAws } from "./recorded.ts";
@@ -55,6 +56,36 @@ describe("the role of Spot", () => {
     expect(check?.remedy).not.toContain("create-service-linked-role");
     aws.stop();
   });
+});
+
+describe("the key of the instances' volumes", () => {
+  // moto cannot be asked for it.
+  const checkOf = async (key: string) => {
+    const aws = new RecordedAws();
+    vi.stubEnv("AWS_ENDPOINT_URL_EC2", await aws.start());
+    aws.answers.GetEbsDefaultKmsKeyId = `<GetEbsDefaultKmsKeyIdResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><kmsKeyId>${key}</kmsKeyId></GetEbsDefaultKmsKeyIdResponse>`;
+    try {
+      return (await volumeKeyChecks("123456789012"))[0];
+    } finally {
+      aws.stop();
+    }
+  };
+
+  test.each(["alias/aws/ebs", "arn:aws:kms:us-east-1:123456789012:alias/aws/ebs"])("is AWS's own: %s", async (key) => {
+    expect(await checkOf(key)).toMatchObject({ state: "ok" });
+  });
+
+  test.each(["arn:aws:kms:us-east-1:123456789012:key/1234abcd", "alias/company/aws/ebs"])(
+    "is a customer's, which the roles that start instances may not use by themselves: %s",
+    async (key) => {
+      const check = await checkOf(key);
+      expect(check).toMatchObject({ state: "warning", found: expect.stringContaining(key) });
+      expect(check?.remedy).toContain(
+        `aws kms create-grant --key-id ${key} --grantee-principal arn:aws:iam::123456789012:`,
+      );
+      expect(check?.remedy).toMatch(/AWSServiceRoleForAutoScaling .*CreateGrant`.*AWSServiceRoleForEC2Spot/);
+    },
+  );
 });
 
 describe("SageMaker's own log groups", () => {

@@ -34,6 +34,7 @@ beforeEach(async () => {
     DescribeCapacityReservations: ec2("DescribeCapacityReservations", "<capacityReservationSet/>"),
     ListTrainingJobs: { TrainingJobSummaries: [] },
     ListTransformJobs: { TransformJobSummaries: [] },
+    DescribeLogGroups: { logGroups: [] },
   });
 });
 afterEach(() => {
@@ -41,18 +42,11 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** The storage stack, as it is or as it was. */
-function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE", resources = RESOURCES): void {
-  const id = "arn:aws:cloudformation:us-east-1:123456789012:stack/VoxelburstStorage/1";
-  const isGone = status === "DELETE_COMPLETE";
-  const member = (stack: string, state: string) =>
-    `<member><StackName>${stack}</StackName><StackId>${id}</StackId><StackStatus>${state}</StackStatus><CreationTime>2026-11-01T00:00:00Z</CreationTime></member>`;
-  aws.answers.ListStacks = cloudFormation(
-    "ListStacks",
-    // An earlier one of the same name, and somebody else's.
-    `<StackSummaries>${member("VoxelburstStorage", status)}${member("VoxelburstStorage", "DELETE_COMPLETE")}${member("Other", "CREATE_COMPLETE")}</StackSummaries>`,
-  );
-  aws.answers.ListStackResources = cloudFormation(
+const stackId = (stack: string, id: string) => `arn:aws:cloudformation:us-east-1:123456789012:stack/${stack}/${id}`;
+const member = (stack: string, state: string, id: string) =>
+  `<member><StackName>${stack}</StackName><StackId>${stackId(stack, id)}</StackId><StackStatus>${state}</StackStatus><CreationTime>2026-11-01T00:00:00Z</CreationTime>${state === "DELETE_COMPLETE" ? "<DeletionTime>2026-11-20T10:00:00Z</DeletionTime>" : ""}</member>`;
+const listed = (resources: Resource[], isGone: boolean) =>
+  cloudFormation(
     "ListStackResources",
     `<StackResourceSummaries>${resources
       .map(
@@ -61,6 +55,15 @@ function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE", resources = 
       )
       .join("")}</StackResourceSummaries>`,
   );
+
+/** The storage stack, as it is or as it was. */
+function recordStack(status: "CREATE_COMPLETE" | "DELETE_COMPLETE", resources = RESOURCES): void {
+  const isGone = status === "DELETE_COMPLETE";
+  aws.answers.ListStacks = cloudFormation(
+    "ListStacks",
+    `<StackSummaries>${member("VoxelburstStorage", status, "1")}${member("Other", "CREATE_COMPLETE", "2")}</StackSummaries>`,
+  );
+  aws.answers.ListStackResources = listed(resources, isGone);
   const template = {
     Resources: Object.fromEntries(
       resources.map(({ name, type, kept, image }) => [
@@ -85,8 +88,41 @@ describe("what still bills", () => {
       ["key-1", false],
       ["alarm-1", true],
     ]);
-    // One stack of that name is looked at, the latest.
+    // Somebody else's is not looked at.
     expect(aws.inputsOf("ListStackResources")).toHaveLength(1);
+  });
+
+  test("is what each earlier deletion kept too, beside the stack that is there now", async () => {
+    recordStack("CREATE_COMPLETE");
+    aws.answers.ListStacks = cloudFormation(
+      "ListStacks",
+      `<StackSummaries>${member("VoxelburstStorage", "CREATE_COMPLETE", "3")}${member("VoxelburstStorage", "DELETE_COMPLETE", "2")}${member("VoxelburstStorage", "DELETE_COMPLETE", "1")}</StackSummaries>`,
+    );
+    const now: Resource[] = [{ name: "Alarm", type: "AWS::CloudWatch::Alarm" }];
+    const earlier = (name: string): Resource[] => [{ name, type: "AWS::S3::Bucket", kept: true }];
+    aws.answers.ListStackResources = ({ StackName }: Record<string, string>) =>
+      StackName!.endsWith("/3")
+        ? listed(now, false)
+        : listed(earlier(StackName!.endsWith("/2") ? "Second" : "First"), true);
+    const bills = await stillBilling();
+    expect(named(bills)).toEqual([
+      ["alarm-1", true],
+      ["second-1", false],
+      ["first-1", false],
+    ]);
+    expect(bills[2]!.why).toMatch(/deleted on 2026-11-20, if nobody has deleted it since$/);
+  });
+
+  test("is SageMaker's log groups, which no stack owns", async () => {
+    aws.answers.ListStacks = cloudFormation("ListStacks", "<StackSummaries/>");
+    // By prefix, another's is found too.
+    aws.answers.DescribeLogGroups = ({ logGroupNamePrefix }: Record<string, string>) => ({
+      logGroups: [
+        ...(logGroupNamePrefix!.endsWith("TrainingJobs") ? [{ logGroupName: logGroupNamePrefix }] : []),
+        { logGroupName: `${logGroupNamePrefix}-of-others` },
+      ],
+    });
+    expect(named(await stillBilling())).toEqual([["/aws/sagemaker/TrainingJobs", false]]);
   });
 
   test("once they are gone is what their deletion left out", async () => {
@@ -185,6 +221,7 @@ describe("what still bills", () => {
     expect(out).toMatch(/S3 Bucket +data-1 +STAYS +bills its objects/);
     expect(out).toMatch(/CloudWatch Alarm +alarm-1 +goes/);
     expect(out).toContain("2 things would still bill");
+    expect(out).toContain("more than 90 days ago is not listed");
     expect(aws.calls.map(({ action }) => action).filter((action) => /Delete|Stop|Terminate/.test(action))).toEqual([]);
   });
 });

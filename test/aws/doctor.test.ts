@@ -1,15 +1,8 @@
 // doctor's questions to AWS: those that moto answers for real, and recorded answers for what it does not know.
-import { CreateVpcCommand, CreateVpcEndpointCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import {
-  endpointChecks,
-  instanceTypeChecks,
-  JOB_ENDPOINTS,
-  offeringChecks,
-  reservationChecks,
-  trainingPlanChecks,
-} from "../../lib/aws/capacity.ts";
+import { instanceTypeChecks, offeringChecks, reservationChecks, trainingPlanChecks } from "../../lib/aws/capacity.ts";
 import { examineAccount } from "../../lib/aws/doctor.ts";
+import { organizationChecks } from "../../lib/aws/organization.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
 import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
 import { RecordedAws } from "./recorded.ts";
@@ -135,24 +128,42 @@ describe("against moto", () => {
       ]),
     );
   });
+});
 
-  test("a VPC without an endpoint is told which; with all of them it is good", async () => {
-    const client = new EC2Client({});
-    const { Vpc } = await client.send(new CreateVpcCommand({ CidrBlock: "10.0.0.0/16" }));
-    const create = (name: string) =>
-      client.send(
-        new CreateVpcEndpointCommand({
-          VpcId: Vpc!.VpcId!,
-          ServiceName: `com.amazonaws.us-east-1.${name}`,
-          VpcEndpointType: name === "s3" ? "Gateway" : "Interface",
-        }),
-      );
-    for (const name of JOB_ENDPOINTS.slice(1)) await create(name);
-    expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([
-      { state: "failed", found: expect.stringMatching(/lacks ecs$/) },
-    ]);
-    await create("ecs");
-    expect(await endpointChecks(Vpc!.VpcId!)).toMatchObject([{ state: "ok" }]);
+describe("the monitor of unusual costs", () => {
+  const account = "123456789012";
+  const asked = async (answer: object, input: DeploymentInput = {}) => {
+    const aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+    aws.answers.DescribeOrganization = answer;
+    try {
+      return await organizationChecks(configured(input), account);
+    } finally {
+      aws.stop();
+      vi.unstubAllEnvs();
+    }
+  };
+  const organizationOf = (MasterAccountId: string) => ({ Organization: { Id: "o-exampleorgid", MasterAccountId } });
+
+  test.each([
+    ["of an organization's member", organizationOf("999999999999"), {}, "failed", /member.* 999999999999/],
+    [
+      "of a member that has none",
+      organizationOf("999999999999"),
+      { budgets: { anomalyMonitor: false } },
+      "ok",
+      /false/,
+    ],
+    ["of the management account", organizationOf(account), {}, "ok", /management account/],
+    ["of an account alone", { __type: "AWSOrganizationsNotInUseException" }, {}, "ok", /no organization/],
+  ])("%s", async (_, answer, input, state, found) => {
+    const [check] = await asked(answer, input);
+    expect(check).toMatchObject({ name: "anomaly monitor", state, found: expect.stringMatching(found) });
+    if (state === "failed") expect(check!.remedy).toMatch(/`budgets\.anomalyMonitor` to false/);
+  });
+
+  test("of an account that may not ask is no verdict", async () => {
+    await expect(asked({ __type: "AccessDeniedException" })).rejects.toThrow();
   });
 });
 

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /** An object for AWS's JSON protocols, a text for its XML ones. */
-type Answer = object | string | ((input: Record<string, never>) => object | string);
+type Answer = object | string | ((input: Record<string, never>) => object | string | Promise<object | string>);
 
 export class RecordedAws {
   readonly calls: { action: string; input: Record<string, unknown> }[] = [];
@@ -18,7 +18,7 @@ export class RecordedAws {
     const action = isForm ? input.Action : actionOf(request);
     this.calls.push({ action, input });
     const answer = this.answers[action];
-    const body = typeof answer === "function" ? answer(input as never) : answer;
+    const body = typeof answer === "function" ? await answer(input as never) : answer;
     if (typeof body === "string") {
       response.writeHead(200, { "Content-Type": "text/xml" }).end(body);
       return;

@@ -150,7 +150,7 @@ describe("voxelburst cost --refresh-prices", () => {
 describe("the most that an hour costs", () => {
   it("is the table's, or the deployment's where it names one", () => {
     expect(mostUsdPerHour("ec2", "p5.4xlarge")).toBe(6.88);
-    expect(mostUsdPerHour("ec2", "p5e.48xlarge", { "p5e.48xlarge": 50 })).toBe(50);
+    expect(mostUsdPerHour("ec2", "p5e.48xlarge", 50)).toBe(50);
     expect(() => mostUsdPerHour("ec2", "p5e.48xlarge")).toThrow(/p5e.48xlarge, which has no price here/);
   });
 

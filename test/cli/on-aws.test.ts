@@ -1,6 +1,9 @@
 // The commands of `--on aws` in this process, against the SDK's own requests and recorded answers.
+import { createHash } from "node:crypto";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { S3ObjectStore } from "../../lambdas/clients/s3-object-store.ts";
+import { examineDataset } from "../../lambdas/start-run/core.ts";
 import { main } from "../../lib/cli/main.ts";
 import { keys } from "../../lib/contracts/index.ts";
 import { describeStacks, RUN, recordRun } from "../aws/a-run.ts";
@@ -196,25 +199,96 @@ describe("run DATASET --on aws", () => {
   /** The data bucket's objects below the dataset, in the order in which they came. */
   const uploaded = () => [...s3.objects.keys()].map((key) => key.replace("data/datasets/dataset/", ""));
 
+  /** What start-run does with each dataset.json that comes, as it is listed by Step Functions. */
+  function startRun() {
+    s3.checksumOf = (body) => ["x-amz-checksum-sha256", createHash("sha256").update(body).digest("base64")];
+    const runs: { executionArn: string; name: string; status: string; startDate: number }[] = [];
+    let seen: unknown;
+    aws.answers.ListExecutions = async () => {
+      const trigger = s3.objects.get("data/datasets/dataset/dataset.json");
+      if (trigger && trigger !== seen) {
+        seen = trigger;
+        const examined = await examineDataset(
+          {
+            dataset: "dataset",
+            datasetUri: "s3://data/datasets/dataset/",
+            artefactsUri: "s3://a/",
+            quarantineUri: "s3://q/",
+          },
+          { store: new S3ObjectStore(), version: "0.1.0", pseudonymKey: "secret" },
+        );
+        const start = `dataset-${examined.identity.slice(0, 12)}-`;
+        const attempts = runs.filter(({ name }) => name.startsWith(start));
+        if (!attempts.some(({ status }) => /RUNNING|SUCCEEDED/.test(status)))
+          runs.push({
+            executionArn: "arn",
+            name: `${start}${attempts.length + 1}`,
+            status: "RUNNING",
+            startDate: Date.now() / 1000,
+          });
+      }
+      return { executions: runs };
+    };
+    return runs;
+  }
+
   test("uploads what the manifest names and nothing else, dataset.json last, and names the run that starts", async () => {
     recordRun(aws, "RUNNING");
-    const RUN_ID = "dataset-0123456789ab-1";
-    aws.answers.ListExecutions = () => ({
-      // It starts when the trigger is there.
-      executions: uploaded().includes("dataset.json")
-        ? [{ executionArn: "arn", name: RUN_ID, status: "RUNNING", startDate: Date.now() / 1000 }]
-        : [],
-    });
+    const runs = startRun();
     const { folder, write } = drop();
     write({ "notes about patients.txt": "nobody's business", "imagesTr/.hidden": "x" });
     const { code, json } = await voxelburst("run", folder, "--set", "train.steps=7", "--json");
     expect(code).toBe(0);
-    expect(json).toMatchObject({ runId: RUN_ID, outcome: "started", dataset: "dataset" });
+    expect(json).toMatchObject({ runId: runs[0]!.name, outcome: "started", dataset: "dataset" });
     expect(uploaded().toSorted()).toEqual([...Object.keys(goodFiles()), "recipe.yaml"].sort());
     expect(uploaded().at(-1)).toBe("dataset.json");
     const recipe = s3.objects.get("data/datasets/dataset/recipe.yaml")!.body.toString();
     expect(JSON.parse(recipe)).toMatchObject({ train: { steps: 7 } });
   });
+
+  test("names the run that stands for the content, be it open or long succeeded, and starts none", async () => {
+    recordRun(aws, "RUNNING");
+    const runs = startRun();
+    const { folder, write } = drop();
+    const first = await voxelburst("run", folder, "--json");
+    runs[0]!.status = "SUCCEEDED";
+    runs[0]!.startDate -= 86_400;
+    expect((await voxelburst("run", folder, "--json")).json).toMatchObject({
+      runId: first.json.runId,
+      outcome: "named",
+      status: "succeeded",
+      uploaded: 0,
+    });
+    // Another content, and back to the first.
+    const label = Object.keys(goodFiles()).find((key) => key.startsWith("labelsTr/"))!;
+    write({ [label]: "corrected" });
+    const corrected = await voxelburst("run", folder, "--json");
+    expect(corrected.json).toMatchObject({ outcome: "started" });
+    expect(corrected.json.runId).not.toBe(first.json.runId);
+    write({ [label]: goodFiles()[label]! });
+    expect((await voxelburst("run", folder, "--json")).json).toMatchObject({
+      runId: first.json.runId,
+      outcome: "named",
+    });
+    expect(runs).toHaveLength(2);
+  });
+
+  test.each(["FAILED", "ABORTED", "TIMED_OUT"])(
+    "starts the next attempt of an unchanged dataset whose run is %s, and takes no night for a run of it",
+    async (status) => {
+      recordRun(aws, "RUNNING");
+      const runs = startRun();
+      const { folder } = drop();
+      const { json: first } = await voxelburst("run", folder, "--json");
+      Object.assign(runs[0]!, { status, startDate: runs[0]!.startDate - 86_400 });
+      const night = { executionArn: "n", name: "dataset-ffffffffffff-1", status: "SUCCEEDED", startDate: 1 };
+      runs.push(night);
+      const { code, json, err } = await voxelburst("run", folder, "--json");
+      expect(code).toBe(0);
+      expect(err).toContain("its next attempt is started");
+      expect(json).toMatchObject({ runId: first.runId.replace(/-1$/, "-2"), outcome: "started", uploaded: 0 });
+    },
+  );
 
   test("checks the dataset before anything is uploaded", async () => {
     recordRun(aws, "RUNNING");

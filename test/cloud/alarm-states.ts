@@ -1,4 +1,5 @@
-// CloudWatch's rules for an alarm on one metric, as its user guide has them: what state a series of values leads to.
+// CloudWatch's rules for an alarm on one metric or on a sum of several, as its user guide has them: what state a series of
+// values leads to.
 export interface AlarmProperties {
   Namespace: string;
   MetricName: string;
@@ -9,6 +10,20 @@ export interface AlarmProperties {
   EvaluationPeriods: number;
   DatapointsToAlarm?: number;
   TreatMissingData?: string;
+}
+
+/** An alarm on an expression; the metrics by the ids that it has for them. */
+export interface MathAlarmProperties extends Omit<AlarmProperties, "Namespace" | "MetricName" | "Statistic"> {
+  Metrics: {
+    Id: string;
+    Expression?: string;
+    ReturnData?: boolean;
+    MetricStat?: {
+      Metric: { Namespace: string; MetricName: string; Dimensions: { Name: string; Value: unknown }[] };
+      Period: number;
+      Stat: string;
+    };
+  }[];
 }
 
 /** One embedded-metric-format line, as CloudWatch Logs reads it. */
@@ -66,4 +81,40 @@ export function statesOf(
     state = breaches >= (alarm.DatapointsToAlarm ?? alarm.EvaluationPeriods) ? "ALARM" : "OK";
     return state;
   });
+}
+
+/** Of each metric by its id; without a value it said nothing in that period. */
+export type PeriodValues = Readonly<Record<string, readonly number[]>>;
+
+/** @returns the state after each period */
+export function statesOfMath(
+  alarm: MathAlarmProperties,
+  periods: readonly PeriodValues[],
+): ReturnType<typeof statesOf> {
+  const { Expression } = alarm.Metrics.find(({ ReturnData }) => ReturnData !== false)!;
+  const values = periods.map((period) => sumOf(Expression!, (id) => periodValue(alarm, id, period[id] ?? [])));
+  return statesOf(
+    { ...alarm, Namespace: "", MetricName: "", Statistic: "Maximum" },
+    values.map((value) => (value === undefined ? [] : [value])),
+  );
+}
+
+function periodValue({ Metrics }: MathAlarmProperties, id: string, values: readonly number[]): number | undefined {
+  const stat = Metrics.find(({ Id }) => Id === id)?.MetricStat?.Stat;
+  if (stat === undefined) throw new Error(`The expression names ${id}, which is no metric of the alarm.`);
+  return values.length === 0 ? undefined : statistics[stat]!(values);
+}
+
+/**
+ * A sum of metrics and of FILL(metric, number). The user guide has a missing value count as 0 in a sum, yet people see
+ * sums without a value where a metric never had one: judged by the worse of the two.
+ */
+function sumOf(expression: string, valueOfId: (id: string) => number | undefined): number | undefined {
+  const terms = expression.split("+").map((term) => {
+    const [, filled, filler, bare] = /^\s*(?:FILL\((\w+),\s*(\d+)\)|(\w+))\s*$/.exec(term) ?? [];
+    if (filled) return valueOfId(filled) ?? Number(filler);
+    if (bare) return valueOfId(bare);
+    throw new Error(`No sum of metrics: ${expression}`);
+  });
+  return terms.includes(undefined) ? undefined : terms.reduce<number>((sum, term) => sum + term!, 0);
 }

@@ -191,6 +191,18 @@ describe("a fleet without EFA", () => {
   });
 });
 
+describe("every compute environment", () => {
+  it("has a strategy under which Batch can update its image and launch template, which BEST_FIT is not", () => {
+    const environments = ofKind("AWS::Batch::ComputeEnvironment").map(([, { Properties }]) => Properties);
+    expect(environments.length).toBeGreaterThan(10);
+    for (const { ComputeResources, ReplaceComputeEnvironment } of environments) {
+      expect(ComputeResources.AllocationStrategy).toMatch(/^(BEST_FIT_PROGRESSIVE|SPOT_PRICE_CAPACITY_OPTIMIZED)$/);
+      expect(ComputeResources.UpdateToLatestImageVersion).toBe(true);
+      expect(ReplaceComputeEnvironment).toBe(false);
+    }
+  });
+});
+
 describe("a reservation that is no Capacity Block", () => {
   it("names its id alone, and the placement group that it was made in", () => {
     const stack = new Stack(new App({ context }), "Reserved");

@@ -1,5 +1,6 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { idleCosts, type Template, totalOf } from "../../lib/cloud/idle-costs.ts";
+import { idleCosts, type Template, TIMER_METRICS, totalOf } from "../../lib/cloud/idle-costs.ts";
 
 const aTemplate = (Resources: Template["Resources"]): Template => ({ Resources });
 const costOf = (Resources: Template["Resources"]) => totalOf(idleCosts([aTemplate(Resources)]));
@@ -23,18 +24,38 @@ describe("what bills when idle", () => {
     ).toBeCloseTo(0.3);
   });
 
-  it("counts the calls of a timer, and none of a rule that waits for an event", () => {
-    const Targets = [{ Arn: { "Fn::GetAtt": ["Guard", "Arn"] } }];
-    const [calls, ...others] = idleCosts([
+  const Targets = [{ Arn: { "Fn::GetAtt": ["Function", "Arn"] } }];
+  const timed = (POWERTOOLS_SERVICE_NAME: string): Template["Resources"] => ({
+    Function: {
+      Type: "AWS::Lambda::Function",
+      Properties: { MemorySize: 512, Environment: { Variables: { POWERTOOLS_SERVICE_NAME } } },
+    },
+    Timer: { Type: "AWS::Events::Rule", Properties: { ScheduleExpression: "rate(5 minutes)", Targets } },
+  });
+
+  it("counts the calls of a timer and the metrics that they write, and none of a rule that waits for an event", () => {
+    const [metrics, calls, ...others] = idleCosts([
       aTemplate({
-        Guard: { Type: "AWS::Lambda::Function", Properties: { MemorySize: 512 } },
-        Timer: { Type: "AWS::Events::Rule", Properties: { ScheduleExpression: "rate(5 minutes)", Targets } },
+        ...timed("guard"),
         Upload: { Type: "AWS::Events::Rule", Properties: { EventPattern: {}, Targets } },
       }),
     ]);
     expect(others).toEqual([]);
+    expect(metrics).toMatchObject({ what: "custom metrics that a timer writes", count: 4 });
+    expect(metrics!.usdPerMonth).toBeCloseTo(1.2);
     expect(calls!.count).toBe(730 * 12);
     expect(calls!.usdPerMonth).toBeCloseTo(730 * 12 * (0.2e-6 + 0.5 * 0.0000133334));
+  });
+
+  it("refuses a function behind a timer whose metrics it does not know", () => {
+    expect(() => costOf(timed("report"))).toThrow("does not know how many metrics report writes");
+  });
+
+  it("knows as many metrics of each as its handler writes", () => {
+    for (const [verb, count] of Object.entries(TIMER_METRICS)) {
+      const handler = readFileSync(new URL(`../../lambdas/${verb}/handler.ts`, import.meta.url), "utf8");
+      expect(handler.match(/\baddMetric\("\w+"/g), verb).toHaveLength(count);
+    }
   });
 
   it("adds up over the stacks, the dearest first", () => {

@@ -54,6 +54,27 @@ describe("a new network", () => {
     template.resourceCountIs("Custom::VpcRestrictDefaultSG", 1);
   });
 
+  it("has the function that does so write to one log group of ours, and to no other", () => {
+    const [logGroup, ...others] = Object.keys(template.findResources("AWS::Logs::LogGroup"));
+    expect(others).toEqual([]);
+    template.allResourcesProperties("AWS::Lambda::Function", { LoggingConfig: { LogGroup: { Ref: logGroup } } });
+    const roles = Object.values(template.findResources("AWS::IAM::Role"));
+    expect(roles).toHaveLength(1);
+    expect(roles[0]!.Properties.ManagedPolicyArns).toBeUndefined();
+    expect(roles[0]!.Properties.Policies[0].PolicyDocument.Statement).toEqual([
+      {
+        Effect: "Allow",
+        Action: expect.arrayContaining(["ec2:RevokeSecurityGroupIngress", "ec2:RevokeSecurityGroupEgress"]),
+        Resource: [expect.objectContaining({ "Fn::Join": expect.anything() })],
+      },
+      {
+        Effect: "Allow",
+        Action: ["logs:CreateLogStream", "logs:PutLogEvents"],
+        Resource: { "Fn::GetAtt": [logGroup, "Arn"] },
+      },
+    ]);
+  });
+
   it("has gateway and interface endpoints for what instances, agents and containers call", () => {
     expect(
       endpointsOf(template)
@@ -117,6 +138,23 @@ describe("an existing VPC", () => {
       if (VpcEndpointType === "Interface") expect(SubnetIds).toEqual([SUBNET.subnetId]);
       else expect(RouteTableIds).toEqual([SUBNET.routeTableId]);
     }
+  });
+
+  it("gets those endpoints alone that it says it lacks, with their policies", () => {
+    const template = networkOf({ vpc: { ...EXISTING, createEndpoints: ["ecr.dkr", "logs"] } });
+    const endpoints = endpointsOf(template);
+    expect(endpoints.map(({ service }) => service).sort()).toEqual([".ecr.dkr", ".logs"]);
+    for (const { PolicyDocument, SecurityGroupIds } of endpoints) {
+      expect(PolicyDocument.Statement[0].Condition.StringEquals).toHaveProperty("aws:PrincipalAccount");
+      expect(SecurityGroupIds).toHaveLength(1);
+    }
+    const gateway = networkOf({ vpc: { ...EXISTING, createEndpoints: ["s3"] } });
+    expect(endpointsOf(gateway)).toMatchObject([{ service: ".s3", VpcEndpointType: "Gateway" }]);
+    gateway.resourceCountIs("AWS::EC2::SecurityGroup", 1); // the jobs'
+  });
+
+  it("is refused with the name of an endpoint that no job uses", () => {
+    expect(() => networkOf({ vpc: { ...EXISTING, createEndpoints: ["dynamodb" as "s3"] } })).toThrow();
   });
 
   it("keeps the endpoints that it has when it says so", () => {

@@ -13,6 +13,7 @@ import {
   type InferResult,
   inferTaskId,
   keys,
+  type Plan,
   type Report,
   type ReportOutput,
   type TrainResult,
@@ -50,6 +51,8 @@ interface Night {
   /** Rows of this engine are not there. */
   without?: "tensorrt";
   gpu?: string;
+  /** Of a classification, in place of a segmentation. */
+  auc?: 1 | 0;
 }
 
 const FOLD = "fold1";
@@ -57,7 +60,7 @@ const STRATEGY = "fused";
 const ENGINES = ["torch", "tensorrt"] as const;
 
 /** A run as the stages leave it in the artefacts bucket. */
-function runOf({ speed = 1, diceLower = 0, without, gpu }: Night): RunFixture {
+function runOf({ speed = 1, diceLower = 0, without, gpu, auc }: Night): RunFixture {
   const run = new RunFixture({
     where: "aws",
     gpu: true,
@@ -70,9 +73,15 @@ function runOf({ speed = 1, diceLower = 0, without, gpu }: Night): RunFixture {
     result.volumesPerSecond = 12.5 * speed;
     if (gpu) result.host.device = gpu;
   });
+  if (auc !== undefined)
+    run.change<Plan>(keys.plan(run.runId), ({ dataset }) => {
+      dataset.classes = ["no", "yes"];
+    });
   for (const engine of ENGINES) {
     const taskId = inferTaskId(FOLD, STRATEGY, engine);
     for (const index of [0, 1]) {
+      if (auc !== undefined)
+        run.changeLines<CaseScores>(keys.scores(run.runId, taskId, index), (lines) => lines.map(classified(auc)));
       run.changeLines<CaseScores>(keys.scores(run.runId, taskId, index), (lines) =>
         lines.map((line) => ({ ...line, classes: line.classes.map((one) => ({ ...one, dice: 0.9 - diceLower })) })),
       );
@@ -88,6 +97,24 @@ function runOf({ speed = 1, diceLower = 0, without, gpu }: Night): RunFixture {
   }
   return run;
 }
+
+/** A child has a case of each class, told apart rightly or the wrong way round. */
+const classified =
+  (auc: 1 | 0) =>
+  (line: CaseScores, at: number): CaseScores => {
+    const yes = at === 0 ? 0.8 : auc === 1 ? 0.1 : 0.9;
+    const { maskKey: _, previewKey: __, ...rest } = line;
+    return {
+      ...rest,
+      classes: [],
+      meanDice: null,
+      classification: {
+        probabilities: { no: 1 - yes, yes },
+        predicted: yes > 0.5 ? "yes" : "no",
+        reference: at === 0 ? "yes" : "no",
+      },
+    };
+  };
 
 const server = new S3Server();
 const alarms = synthesisedAlarms();
@@ -219,6 +246,17 @@ test("two nights on unchanged data are two rows of measured figures", async () =
   const nights = nightsOf().map((key) => JSON.parse(server.objects.get(key)!.body.toString()));
   expect(nights.map(({ night }) => night)).toEqual([timeOf(0), timeOf(1)]);
   for (const { rows } of nights) expect(rows).toHaveLength(3);
+});
+
+test("a classification is gated by its AUC", async () => {
+  server.objects.clear();
+  const nights: EmfLine[][] = [];
+  for (const number of [0, 1, 2]) nights.push((await feed(number, { auc: 1 })).emitted);
+  for (const line of nights.flat().filter(({ row }) => row !== undefined)) expect(line).toMatchObject({ AUC: 1 });
+  expect(alarming([...nights, (await feed(3, { auc: 1 })).emitted])).toEqual([]);
+  const { emitted, output } = await feed(3, { auc: 0 });
+  expect(alarming([...nights, emitted])).toEqual(["NightlyDiceLower"]);
+  expect(output.message).toContain("The AUC of fold1 fused tensorrt is 1.0000 below");
 });
 
 test("thirty hours without a night are an alarm, one night ends it", () => {

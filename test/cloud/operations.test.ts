@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Template } from "aws-cdk-lib/assertions";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { JOB_ENDPOINTS } from "../../lib/aws/capacity.ts";
-import { nightlyEvent, OUTPUTS, STACKS, strategy } from "../../lib/contracts/index.ts";
+import { JOB_ENDPOINTS, nightlyEvent, OUTPUTS, STACKS, strategy } from "../../lib/contracts/index.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
+import { type MathAlarmProperties, type PeriodValues, statesOfMath } from "./alarm-states.ts";
 import { readRunbook } from "./runbook.ts";
 
 type Resources = Record<string, { Type: string; Properties: Record<string, never>; DeletionPolicy?: string }>;
@@ -107,6 +107,54 @@ describe("alarms", () => {
       ComparisonOperator: "GreaterThanOrEqualToThreshold",
       TreatMissingData: "notBreaching",
     });
+  });
+
+  describe("on a sum of metrics", () => {
+    /** By their headings. */
+    const sums = () =>
+      Object.fromEntries(
+        (alarms() as (Alarm & MathAlarmProperties)[])
+          .filter(({ Metrics }) => Metrics !== undefined)
+          .map((alarm) => [anchorOf(alarm)!, alarm]),
+      );
+    const metricsOf = ({ Metrics }: MathAlarmProperties) => Metrics.filter(({ MetricStat }) => MetricStat);
+    const times = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value);
+
+    test("are those of failed runs and of throttled calls, of every function", () => {
+      const { runfailed, functionsthrottled, ...others } = sums();
+      expect(others).toEqual({});
+      // Whoever aborts a run knows.
+      expect(metricsOf(runfailed!).map(({ MetricStat }) => MetricStat!.Metric.MetricName)).toEqual([
+        "ExecutionsFailed",
+        "ExecutionsTimedOut",
+      ]);
+      const throttled = metricsOf(functionsthrottled!).map(({ MetricStat }) => MetricStat!.Metric);
+      expect(throttled.map(({ MetricName }) => MetricName)).toEqual(throttled.map(() => "Throttles"));
+      const functions = Object.keys(found(workflow, "AWS::Lambda::Function"));
+      for (const id of functions) expect(JSON.stringify(throttled), id).toContain(`"Ref":"${id}"`);
+      // An alarm's expression may name so many.
+      for (const alarm of Object.values(sums())) expect(metricsOf(alarm).length).toBeLessThanOrEqual(10);
+    });
+
+    test.each([
+      ["runfailed", 1],
+      ["functionsthrottled", 3],
+    ])(
+      "%s: each of its metrics alone sets it off after %i periods, while all others say nothing",
+      (anchor, periods) => {
+        const alarm = sums()[anchor]!;
+        for (const { Id } of metricsOf(alarm)) {
+          const states = (values: PeriodValues[]) => statesOfMath(alarm, values);
+          expect(states(times(periods, { [Id]: [1] })).at(-1), Id).toBe("ALARM");
+          expect(states(times(periods - 1, { [Id]: [5] })), Id).not.toContain("ALARM");
+          expect(states(times(periods + 2, { [Id]: [0] })), Id).not.toContain("ALARM");
+          // What comes late is not there yet in the newest period.
+          expect(states([...times(periods, { [Id]: [1] }), {}]).at(-1), Id).toBe("ALARM");
+          expect(states([...times(periods, { [Id]: [1] }), {}, {}]).at(-1), Id).toBe("OK");
+        }
+        expect(statesOfMath(alarm, times(periods + 2, {}))).not.toContain("ALARM");
+      },
+    );
   });
 
   test("of what must happen go off when nothing does", () => {

@@ -104,7 +104,7 @@ describe("the deployment's configuration", () => {
     ],
     [
       { schedule: { dataset: "ref", cron: "0 2 * * *" } },
-      'schedule.cron is "0 2 * * *"; allowed: EventBridge Scheduler\'s cron',
+      'schedule.cron is "0 2 * * *"; allowed: EventBridge Scheduler\'s cron of once a day',
     ],
     [{ schedule: { dataset: "ref", recipe: { foldCount: 1 } } }, "schedule.recipe.foldCount is 1; allowed: at least 2"],
     [{ budgets: { maxUsdPerRun: -1 } }, "budgets.maxUsdPerRun is -1; allowed: more than 0"],
@@ -123,6 +123,8 @@ describe("the deployment's configuration", () => {
     [{ schedule: { dataset: "ref", timeZone: "Mars/Base" } }, 'schedule.timeZone is "Mars/Base"; allowed: an IANA'],
     [{ schedule: { dataset: "ref", cron: "cron(99 99 * * ? *)" } }, 'schedule.cron is "cron(99 99 * * ? *)"'],
     [{ schedule: { dataset: "ref", cron: "cron(0 2 * * * *)" } }, 'schedule.cron is "cron(0 2 * * * *)"'],
+    // NightlyAbsent would go off every weekend.
+    [{ schedule: { dataset: "ref", cron: "cron(0 2 ? * MON-FRI *)" } }, 'schedule.cron is "cron(0 2 ? * MON-FRI *)"'],
     [{ tags: { "aws:team": "x" } }, 'a key that does not begin with "aws:"'],
     [{ tags: { "voxelburst:run": "x" } }, 'a key that does not begin with "voxelburst:"'],
     [{ tags: { application: "mine" } }, 'tags.application is "mine"; allowed: another key'],
@@ -169,12 +171,7 @@ describe("the deployment's configuration", () => {
   });
 });
 
-it.each([
-  "cron(0 2 * * ? *)",
-  "cron(0/15 8-17 ? * MON-FRI *)",
-  "cron(30 1 L * ? 2026-2030)",
-  "cron(0 0 ? JAN,jul 6#1 *)",
-])("takes the schedule %s", (cron) => {
+it.each(["cron(0 2 * * ? *)", "cron(59 23 ? * * *)"])("takes the schedule %s", (cron) => {
   expect(read({ schedule: { dataset: "ref", cron } }).schedule!.cron).toBe(cron);
 });
 

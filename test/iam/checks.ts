@@ -23,7 +23,7 @@ const roles = [
   ]).values(),
 ];
 
-/** Those with statements of their own: EC2's instances and CDK's own function have AWS's managed policies alone. */
+/** Those with statements of their own: EC2's instances have AWS's managed policy alone. */
 export const rolesWithStatements = roles.filter(({ statements }) => statements.length > 0);
 
 const rowsOf = (role: string) => SERVICE_ROWS.filter((row) => row.role.test(role));
@@ -72,6 +72,21 @@ export function checkRoles(of: () => RoleAccount | undefined, which: RegExp): vo
         expect([...deniedCalls(name, rest), ...missingRows(name, rest)]).not.toEqual([]);
       },
     );
+
+    it("cannot do without any of the resources that a statement names", () => {
+      const statements = statementsOf(name);
+      const idle = statements.flatMap((statement, index) =>
+        listOf(statement.Resource).flatMap((one, _, all) => {
+          if (all.length === 1) return [];
+          const narrower = { ...statement, Resource: all.filter((other) => other !== one) };
+          const rest = statements.with(index, narrower);
+          return deniedCalls(name, rest).length + missingRows(name, rest).length > 0
+            ? []
+            : [`${statement.Action} on ${one}`];
+        }),
+      );
+      expect(idle).toEqual([]);
+    });
 
     it("has no action on no resource that neither its code nor a service uses", () => {
       const idle = statementsOf(name).flatMap((statement) =>

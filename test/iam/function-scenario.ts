@@ -143,6 +143,7 @@ const described = (status: string, ended: boolean) => ({
   "sagemaker:DescribeTrainingJob": {
     TrainingJobName: "train-x-1",
     TrainingJobStatus: status,
+    SecondaryStatus: ended ? status : "Training",
     CreationTime: startedMs() / 1000,
     TrainingStartTime: startedMs() / 1000,
     ...(ended ? { TrainingEndTime: startedMs() / 1000 + 60, BillableTimeInSeconds: 60 } : {}),

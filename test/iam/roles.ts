@@ -71,7 +71,8 @@ class Resolver {
   }
 
   role(template: Template, id: string, properties: Record<string, unknown>): Role {
-    const statements = Object.values(template.Resources)
+    const inline = (properties.Policies ?? []) as { PolicyDocument: { Statement: object[] } }[];
+    const attached = Object.values(template.Resources)
       .filter(
         ({ Type, Properties }) => Type === "AWS::IAM::Policy" && JSON.stringify(Properties.Roles).includes(`"${id}"`),
       )
@@ -81,7 +82,10 @@ class Resolver {
       name: id,
       principal: this.resolve(trust.Statement[0].Principal.Service, template) as string,
       managed: ((properties.ManagedPolicyArns ?? []) as unknown[]).map((arn) => String(this.resolve(arn, template))),
-      statements: this.resolve(statements, template) as Statement[],
+      statements: this.resolve(
+        [...inline.flatMap(({ PolicyDocument }) => PolicyDocument.Statement), ...attached],
+        template,
+      ) as Statement[],
     };
   }
 

@@ -6,27 +6,36 @@ export interface Row {
   /** The role's logical id. */
   role: RegExp;
   action: string;
-  /** Of the resource as it stands in the statement. */
+  /** Of the one resource as it stands in the statement. */
   resource: RegExp;
   why: string;
   page: string;
 }
 
+/** Of several resources each is needed, and makes a row. */
 const rows = (
   role: RegExp,
   page: string,
-  list: readonly (readonly [actions: string, resource: RegExp, why: string])[],
+  list: readonly (readonly [actions: string, resources: RegExp | readonly RegExp[], why: string])[],
 ): Row[] =>
-  list.flatMap(([actions, resource, why]) =>
-    actions.split(" ").map((action) => ({ role, action, resource, why, page })),
+  list.flatMap(([actions, resources, why]) =>
+    actions
+      .split(" ")
+      .flatMap((action) => [resources].flat().map((resource) => ({ role, action, resource, why, page }) as Row)),
   );
 
 const ANY = /^\*$/;
-const FUNCTION = /^(Trigger|Plan|Report|Guard)FunctionRole|^Ledger(Reserve|Settle)Role/;
+const FUNCTION = /^(Trigger|Plan|Report|Guard)FunctionRole|^Ledger(Reserve|Settle)Role|^CustomVpcRestrictDefaultSG/;
 const CONTAINER = /^(Ingest|Preprocess|Compile|Infer)JobRole|^Train(Cluster)?Role|^InferTransformRole/;
 const EXECUTION = /ExecutionRole/;
 const SAGEMAKER = /^TrainRole|^InferTransformRole/;
 const MACHINE = /^WorkflowStateMachineRole/;
+const MACHINE_FUNCTIONS = ["LedgerReserve", "LedgerSettle", "PlanFunction", "ReportFunction"];
+/** CDK grants a function together with its versions, of which ours have none. */
+const withVersions = (name: string) => [
+  new RegExp(`:function:${name}[0-9A-Za-z]+$`),
+  new RegExp(`:function:${name}[0-9A-Za-z]+:\\*$`),
+];
 const docs = (path: string) => `https://docs.aws.amazon.com/${path}`;
 const stepFunctions = (page: string) => docs(`step-functions/latest/dg/${page}.html`);
 
@@ -34,6 +43,13 @@ export const SERVICE_ROWS: Row[] = [
   // logs:CreateLogGroup stands there too: our groups exist, with a key and a retention, and nobody makes another.
   ...rows(FUNCTION, docs("lambda/latest/dg/monitoring-cloudwatchlogs.html"), [
     ["logs:CreateLogStream logs:PutLogEvents", /:log-group:\w+Logs\w+:\*$/, "Lambda writes what the function prints"],
+  ]),
+  ...rows(/^CustomVpcRestrictDefaultSG/, docs("cdk/api/v2/docs/aws-cdk-lib.aws_ec2.Vpc.html"), [
+    [
+      "ec2:RevokeSecurityGroupIngress ec2:RevokeSecurityGroupEgress ec2:AuthorizeSecurityGroupIngress ec2:AuthorizeSecurityGroupEgress",
+      /:security-group\/\w+\.DefaultSecurityGroup$/,
+      "CDK's function closes the VPC's default group, and opens it again when the stack goes",
+    ],
   ]),
   ...rows(/^TriggerFunctionRole/, docs("lambda/latest/dg/invocation-async-retain-records.html"), [
     ["sqs:SendMessage", /:TriggerFailed\w+$/, "Lambda puts an event aside that failed three times"],
@@ -89,9 +105,15 @@ export const SERVICE_ROWS: Row[] = [
     ],
     ["cloudwatch:PutMetricData", ANY, "SageMaker measures its instances"],
     [
-      "ec2:CreateNetworkInterface ec2:CreateNetworkInterfacePermission ec2:DeleteNetworkInterface ec2:DeleteNetworkInterfacePermission",
-      /:(network-interface|subnet|security-group)\/\*$/,
-      "in a VPC each instance gets a network interface",
+      "ec2:CreateNetworkInterface",
+      [/:network-interface\/\*$/, /:subnet\/\*$/, /:security-group\/\*$/],
+      "in a VPC each instance gets a network interface, in a subnet and with a group",
+    ],
+    // The page has "*"; EC2's reference names the interface alone.
+    [
+      "ec2:CreateNetworkInterfacePermission ec2:DeleteNetworkInterface ec2:DeleteNetworkInterfacePermission",
+      /:network-interface\/\*$/,
+      "which is lent to SageMaker's account, and goes with the instance",
     ],
     [
       "ec2:DescribeNetworkInterfaces ec2:DescribeVpcs ec2:DescribeDhcpOptions ec2:DescribeSubnets ec2:DescribeSecurityGroups",
@@ -101,21 +123,46 @@ export const SERVICE_ROWS: Row[] = [
     ["kms:Encrypt", /:key\//, "the output configuration names a key"],
   ]),
   ...rows(/^TrainRole/, docs("sagemaker/latest/dg/sagemaker-roles.html"), [
-    ["s3:GetObject", /\/(preprocess|train)\/\*$/, "channels and checkpoints are fetched"],
-    ["s3:PutObject", /\/(train|runs\/\*\/sagemaker)\/\*$/, "checkpoints and the archive of the model are put"],
+    ["s3:GetObject", [/\/preprocess\/\*$/, /\/train\/\*$/], "channels and checkpoints are fetched"],
+    ["s3:PutObject", [/\/train\/\*$/, /\/runs\/\*\/sagemaker\/\*$/], "checkpoints and the model's archive are put"],
   ]),
   // A transform has its model's role. CreateModel's part of the page names s3:GetObject alone; that a transform lists its
   // input and puts its answers with that role was not found in the search: both are as the page has them for a training.
   ...rows(/^InferTransformRole/, docs("sagemaker/latest/dg/sagemaker-roles.html"), [
-    ["s3:GetObject s3:PutObject", /^arn:aws:s3:::artefacts\//, "records are read, and answers are written"],
+    ["s3:GetObject", /\/runs\/\*\/tasks\/\*$/, "records are read"],
+    ["s3:PutObject", /\/runs\/\*\/infer\/\*$/, "answers are written"],
     ["s3:ListBucket", /^arn:aws:s3:::artefacts$/, "the input is listed"],
+  ]),
+  // As test/iam/stages.test.ts sees them of a job's container, which is the transform's.
+  ...rows(/^InferTransformRole/, "containers/src/voxelburst/stages/infer.py", [
+    [
+      "s3:GetObject",
+      [/\/runs\/\*\/plan\.json$/, /\/compile\/\*$/, /\/ingest\/\*$/, /\/infer\/\*$/],
+      "engines, images and results that are there already are read",
+    ],
+    [
+      "s3:PutObject",
+      [/:artefacts\/infer\/\*$/, /\/runs\/\*\/masks\/\*$/, /\/runs\/\*\/results\/\*$/],
+      "masks and results are written",
+    ],
   ]),
   ...rows(/^InferTransformRole/, docs("AmazonS3/latest/userguide/mpuoverview.html"), [
     ["kms:Decrypt kms:GenerateDataKey", /:key\//, "both are encrypted with the data key"],
   ]),
   // The page has "*" for all three; the reference below lets two of them be narrowed.
   ...rows(MACHINE, stepFunctions("connect-batch"), [
-    ["batch:SubmitJob", /:other:|:batch:/, "runs a job, on our queues and definitions"],
+    [
+      "batch:SubmitJob",
+      [/:CpuQueue/, /:OnDemandCpuQueue/, /:SpotP54xlargeQueue/, /:OnDemandP54xlargeQueue/],
+      "runs a job, on our queues",
+    ],
+    [
+      "batch:SubmitJob",
+      ["Ingest", "Preprocess", "TrainCluster", "Compile", "Infer"].map(
+        (stage) => new RegExp(`:${stage}(Job)?Definition`),
+      ),
+      "runs a job, of our definitions",
+    ],
     ["batch:DescribeJobs", ANY, ".sync polls it; no resource-level permissions"],
     ["batch:TerminateJob", /:job\/\*$/, ".sync stops it with the execution"],
     [
@@ -141,10 +188,13 @@ export const SERVICE_ROWS: Row[] = [
     ],
     ["sagemaker:CreateModel", /:model\/infer-\*$/, "a transform has a model"],
     ["sagemaker:DeleteModel", /:model\/infer-\*$/, "which goes with it"],
-    ["iam:PassRole", /:role\/(TrainRole|InferTransformRole)/, "SageMaker works with it"],
+    ["iam:PassRole", [/:role\/TrainRole/, /:role\/InferTransformRole/], "SageMaker works with it"],
     [
       "events:PutTargets events:PutRule events:DescribeRule",
-      /:rule\/StepFunctionsGetEventsForSageMaker(Training|Transform)JobsRule$/,
+      [
+        /:rule\/StepFunctionsGetEventsForSageMakerTrainingJobsRule$/,
+        /:rule\/StepFunctionsGetEventsForSageMakerTransformJobsRule$/,
+      ],
       ".sync hears of its end",
     ],
   ]),
@@ -159,7 +209,7 @@ export const SERVICE_ROWS: Row[] = [
     ["sagemaker:CreateTrainingJob", /:reserved-capacity\/\*$/, "a training uses the capacity behind the plan"],
   ]),
   ...rows(MACHINE, stepFunctions("connect-lambda"), [
-    ["lambda:InvokeFunction", /:function:(Ledger|Plan|Report)\w+(:\*)?$/, "calls the functions of the machine"],
+    ["lambda:InvokeFunction", MACHINE_FUNCTIONS.flatMap(withVersions), "calls the functions of the machine"],
   ]),
   ...rows(MACHINE, stepFunctions("connect-sns"), [["sns:Publish", /:notifications$/, "tells people of a run's end"]]),
   ...rows(MACHINE, docs("sns/latest/dg/sns-key-management.html"), [
@@ -181,7 +231,7 @@ export const SERVICE_ROWS: Row[] = [
   ]),
   // The page lists Lambda's Invoke, and asks for the permission of the operation that is listed.
   ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/managing-targets-templated.html"), [
-    ["lambda:InvokeFunction", /:function:Trigger\w+(:\*)?$/, "the schedule calls start-run"],
+    ["lambda:InvokeFunction", withVersions("Trigger"), "the schedule calls start-run"],
   ]),
   // The page was found, but only its beginning: that the role decrypts is what CDK's schedule grants.
   ...rows(/^Nightly\w*Role/, docs("scheduler/latest/UserGuide/encryption-rest.html"), [

@@ -3,5 +3,5 @@ import { checkRoles } from "./checks.ts";
 
 checkRoles(
   () => undefined,
-  /ExecutionRole|^WorkflowStateMachineRole|^InferTransformRole|^TrainClusterExecution|^Nightly\w*Role|^Image/,
+  /ExecutionRole|^WorkflowStateMachineRole|^InferTransformRole|^TrainClusterExecution|^Nightly\w*Role|^Image|^CustomVpc/,
 );

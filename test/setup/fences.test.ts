@@ -52,6 +52,7 @@ const allowed = [
   ["lib/cli/watch.ts", "../aws/runs.ts"],
   ["lib/aws/runs.ts", "@aws-sdk/client-sfn"],
   ["lib/aws/cost.ts", "../../lambdas/clients/dynamo-ledger.ts"],
+  ["lib/aws/runs-of-dataset.ts", "../../lambdas/start-run/core.ts"],
   ["lib/cloud/fleet.ts", "../contracts/rung.ts"],
   ["lib/local/asl/scope.ts", "../folder-store.ts"],
 ] as const;

@@ -1,6 +1,12 @@
 // The rungs that a deployment's configuration becomes, stage by stage.
 import { describe, expect, it } from "vitest";
-import { type DeploymentInput, reserveInput, rungKind } from "../../lib/contracts/index.ts";
+import {
+  type DeploymentInput,
+  mostUsdPerHour,
+  reserveInput,
+  rungKind,
+  SAGEMAKER_MOST_PER_EC2,
+} from "../../lib/contracts/index.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 import type { RungData } from "../../lib/stages/rung.ts";
 import type { JobStage } from "../../lib/stages/stage-context.ts";
@@ -51,6 +57,44 @@ describe("the default deployment", () => {
         expect(rungKind.options).toContain(kind);
       }
     }
+  });
+});
+
+describe("a price that the deployment gives", () => {
+  const ladders = laddersOf({
+    region: "us-east-1",
+    zones: ["us-east-1a"],
+    fleets: [
+      {
+        rung: "reservation",
+        instanceType: "p5.48xlarge",
+        reservationId: "cr-0123456789abcdef0",
+        capacityBlock: true,
+        usdPerHour: 0.01,
+      },
+      { rung: "on-demand", instanceType: "p5.48xlarge" },
+    ],
+  });
+  const priceOf = (rungs: readonly RungData[], name: string) => {
+    const { service, instanceType, usdPerHour } = rungs.find((rung) => rung.name === name)!;
+    return mostUsdPerHour(service === "batch" ? "ec2" : "sagemaker", instanceType, usdPerHour);
+  };
+
+  it("is its fleet's, not the type's: a block paid in advance makes nothing on demand cheaper", () => {
+    expect(priceOf(ladders.Infer, "reservation-p5.48xlarge")).toBe(0.01);
+    expect(priceOf(ladders.Train, "reservation-p5.48xlarge-cluster")).toBe(0.01);
+    const onDemand = mostUsdPerHour("ec2", "p5.48xlarge");
+    expect(onDemand).toBeGreaterThan(50);
+    expect(priceOf(ladders.Infer, "on-demand-p5.48xlarge")).toBe(onDemand);
+    expect(priceOf(ladders.Train, "on-demand-p5.48xlarge-cluster")).toBe(onDemand);
+    expect(priceOf(ladders.Train, "on-demand-ml.p5.48xlarge")).toBeGreaterThan(onDemand);
+  });
+
+  it("makes SageMaker no cheaper than the table does, and stands in for it where the table has none", () => {
+    const cheap = laddersOf({ fleets: [{ rung: "on-demand", instanceType: "p5.4xlarge", usdPerHour: 1 }] });
+    expect(priceOf(cheap.Train, "on-demand-ml.p5.4xlarge")).toBe(mostUsdPerHour("sagemaker", "p5.4xlarge"));
+    const unlisted = laddersOf({ fleets: [{ rung: "on-demand", instanceType: "p5e.48xlarge", usdPerHour: 50 }] });
+    expect(priceOf(unlisted.Train, "on-demand-ml.p5e.48xlarge")).toBeCloseTo(50 * SAGEMAKER_MOST_PER_EC2);
   });
 });
 

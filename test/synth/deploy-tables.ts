@@ -13,6 +13,9 @@ type Json = z.core.JSONSchema.JSONSchema;
 const allowedBy = (option: Json): string => {
   const words = option["x-allowed"] ?? (option.items as Json | undefined)?.["x-allowed"];
   if (words !== undefined) return `${option.items ? "a list of: " : ""}${words}`;
+  const branches = (option.anyOf ?? []) as Json[];
+  if (branches.length > 0) return branches.map(allowedBy).join(", or ");
+  if (option.type === "array" && (option.items as Json).enum) return `a list of: ${allowedBy(option.items as Json)}`;
   if (option.const !== undefined) return `\`${option.const}\``;
   if (option.enum) return option.enum.map((value) => `\`${value}\``).join(", ");
   if (option.type === "integer" || option.type === "number") {

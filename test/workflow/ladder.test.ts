@@ -688,6 +688,15 @@ describe("a shortage", () => {
   });
 });
 
+it("reserves at the price that the deployment gives the rung, and otherwise at the table's", async () => {
+  const [reservation, onDemand] = LADDERS.everyKind;
+  const ladders = withLadders({ infer: [{ ...reservation!, usdPerHour: 0.01 }], compile: [onDemand!] });
+  const { argumentsOf } = await run({}, aRequest(), ladders);
+  const priceOf = (stage: string) =>
+    (argumentsOf(`${stage}Reserve`)[0]!.Payload as unknown as { job: { usdPerHour?: number } }).job.usdPerHour;
+  expect([priceOf("Infer"), priceOf("Compile")]).toEqual([0.01, undefined]);
+});
+
 describe("a redrive, which begins at the job that was stopped", () => {
   it.each([
     ["Ingest", {}],

@@ -85,3 +85,41 @@ describe("a job that runs", () => {
     expect(use.times.map(({ instance }) => instance)).toEqual(["job#0", "job#1"]);
   });
 });
+
+describe("a job that waited in vain", () => {
+  const waited = (numNodes: number, statusReason: string) => {
+    aws.answers.listjobs = { jobSummaryList: [{ jobId: "job", jobName: "train-x-1", status: "FAILED" }] };
+    aws.answers.describejobs = {
+      jobs: [
+        {
+          jobId: "job",
+          status: "FAILED",
+          statusReason,
+          createdAt: NOW - HOUR,
+          stoppedAt: NOW,
+          attempts: [],
+          ...(numNodes > 1 ? { nodeProperties: { numNodes, mainNode: 0, nodeRangeProperties: [] } } : {}),
+        },
+      ],
+    };
+    return records.use(job);
+  };
+
+  it.each(["CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"])(
+    "for %s had no instance, as Batch words it when its time is over",
+    async (reason) => {
+      const { times, isAlive } = await waited(1, `Canceled by JobStateTimeLimit action due to reason: ${reason}`);
+      expect({ times, isAlive }).toEqual({ times: [], isAlive: false });
+    },
+  );
+
+  it("for the last of its nodes may have paid for the others", async () => {
+    const reason = "Canceled by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY";
+    const { times } = await waited(2, reason);
+    expect(times).toEqual([{ instance: "job~0~0", fromMs: NOW - 2_400_000, toMs: NOW }]);
+  });
+
+  it("and was stopped by somebody may have had all of its instances on their way", async () => {
+    expect((await waited(2, "voxelburst: the state that started it has ended")).times).toHaveLength(2);
+  });
+});

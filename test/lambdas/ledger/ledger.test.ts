@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ingestHoldFromEnvironment } from "../../../lambdas/clients/ingest-hold.ts";
 import { GUARD_LIMITS, guard } from "../../../lambdas/guard/core.ts";
+import { LOOK_AHEAD_SECONDS } from "../../../lambdas/ledger/bound.ts";
 import { holdMost, type JobUse, reserve, settle } from "../../../lambdas/ledger/core.ts";
 import { freeLedger, MemoryLedgerStore } from "../../../lambdas/ledger/memory-store.ts";
 import { monthAccount, runAccount } from "../../../lambdas/ledger/ports.ts";
@@ -15,7 +16,8 @@ const job: BoundedJob = {
   instanceType: "p5.4xlarge",
   children: 2,
   childrenPerInstance: 1,
-  attemptSeconds: 3_600,
+  // With the time that the guard looks ahead: an hour.
+  attemptSeconds: 3_600 - LOOK_AHEAD_SECONDS,
   attempts: 1,
   waitSeconds: 0,
 };
@@ -74,9 +76,9 @@ describe("a reservation", () => {
       attempts: 3,
       waitSeconds: 600,
     };
-    // 2 instances x 3 x (600 + 3,600 + 1,800 + 600) s x 10 USD
+    // 2 instances x (3 x (3,120 + 1,800 + 600) + 480) s x 10 USD an hour: the wait for an instance is not paid for
     expect(await reserve(input({ taskId: "infer", job: array }), ports)).toMatchObject({
-      reservedUsd: 110,
+      reservedUsd: 94.67,
       granted: false,
     });
   });
@@ -193,7 +195,7 @@ describe("the guard", () => {
     const { ports, see, now, stopped } = deployment();
     await reserve(input(), ports);
     see(running(now() - HOUR, now() - 60_000));
-    expect(await guard(ports)).toEqual({ stopped: [], settled: 0, held: 1 });
+    expect(await guard(ports)).toEqual({ stopped: [], settled: 0, held: 1, failed: [] });
     expect(stopped).toEqual([]);
   });
 
@@ -224,6 +226,21 @@ describe("the guard", () => {
     see(silent);
     expect((await guard(ports)).stopped).toMatchObject([{ code: "NoProgress" }]);
     expect(stopped).toEqual(["job:3"]);
+  });
+
+  it("looks at every reservation, whichever of the looks fail", async () => {
+    const { ports, pass, committed } = deployment();
+    const taskIds = ["train-fold0-fused", "train-fold1-fused", "train-fold2-fused"];
+    for (const taskId of taskIds) await reserve(input({ taskId, job: { ...job, name: `${taskId}-*` } }), ports);
+    pass(2.1 * HOUR); // all of them are over
+    const use = async ({ name }: BoundedJob) => {
+      if (name.startsWith(taskIds[1]!)) throw new Error("Rate exceeded");
+      return nothing;
+    };
+    const report = await guard({ ...ports, jobs: { ...ports.jobs, use } });
+    expect(report).toMatchObject({ settled: 2, held: 1, failed: [{ error: { message: "Rate exceeded" } }] });
+    expect(report.failed[0]!.name).toContain(taskIds[1]);
+    expect(await committed()).toBe(2_000);
   });
 
   it("settles what was never begun when its time is over, so that it holds nothing for longer", async () => {

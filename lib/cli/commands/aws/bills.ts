@@ -1,5 +1,5 @@
 // voxelburst destroy --verify: what bills now, and what of it would still bill without the stacks.
-import { stillBilling } from "../../../aws/bills.ts";
+import { LISTED_DAYS, stillBilling } from "../../../aws/bills.ts";
 import type { CommandContext, CommandResult } from "../../command.ts";
 import { EXIT } from "../../exit-codes.ts";
 import { plural } from "../../format.ts";
@@ -25,6 +25,12 @@ export async function listBills({ emit }: CommandContext): Promise<CommandResult
       left.length === 0
         ? "nothing of voxelburst would bill without its stacks"
         : `${plural(left.length, "thing")} would still bill without the stacks: empty and delete them by hand when their content may go`,
+    ),
+  );
+  emit(
+    note(
+      "BillsUnlisted",
+      `what a stack kept that was deleted more than ${LISTED_DAYS} days ago is not listed, nor is another region: \`aws resourcegroupstaggingapi get-resources --tag-filters Key=application,Values=voxelburst\` names it, and for a while what was deleted`,
     ),
   );
   return { exitCode: EXIT.done, json: { status: left.length === 0 ? "clean" : "billing", bills } };

@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { type Cloud, openCloud } from "../../../aws/cloud.ts";
 import type { CloudRun } from "../../../aws/runs.ts";
+import { isOfContent, stands } from "../../../aws/runs-of-dataset.ts";
 import { DatasetUpload, type UploadFile } from "../../../aws/upload.ts";
 import { keys, VoxelburstError } from "../../../contracts/index.ts";
 import { datasetFolder, type Examination } from "../../../local/workbench.ts";
@@ -41,30 +42,38 @@ export async function run(context: CommandContext, dataset: string, options: Clo
       `${name}: ${plural(files.length, "file")}, ${bytes(examined.bytes)} to s3://${cloud.deployed.dataBucket}/${keys.dataset(name)}`,
     ),
   );
-  const before = Date.now();
   const upload = new DatasetUpload(cloud.deployed.dataBucket);
-  const done = await upload.upload(keys.dataset(name), files, signal, ({ file, skipped }) => {
+  const prefix = keys.dataset(name);
+  const before = Date.now();
+  const done = await upload.upload(prefix, files, signal, ({ file, skipped }) => {
     if (!skipped) emit(note("Uploaded", `  ${file}`));
   });
   emit(note("UploadEnded", `${done.uploaded} uploaded (${bytes(done.bytes)}), ${done.skipped} there already`));
-  const started =
-    done.uploaded > 0 ? await awaitRun(cloud, name, before, options, signal) : await latestOf(cloud, name);
-  if (!started) {
-    if (signal.aborted) return { exitCode: EXIT.cancelled, json: { dataset: name, ...done, runId: null } };
-    throw notStarted(name, done.uploaded > 0);
+  const isOf = await isOfContent(cloud, name);
+  let run = (await cloud.runs.list()).find((one) => isOf(one) && stands(one));
+  const existed = run !== undefined && run.startedAt.getTime() < before - CLOCKS_DIFFER_MS;
+  if (!run && done.uploaded === 0) {
+    emit(note("StartedAgain", "no run of exactly this content is open or has succeeded: its next attempt is started"));
+    await upload.trigger(prefix, files, signal);
   }
+  run ??= await awaitRun(cloud, isOf, before, options, signal);
+  if (!run) {
+    if (signal.aborted) return { exitCode: EXIT.cancelled, json: { dataset: name, ...done, runId: null } };
+    throw notStarted(name);
+  }
+  const { runId, status } = run;
   emit(
     note(
-      done.uploaded > 0 ? "RunStarted" : "RunNamed",
-      `run ${started.runId} ${done.uploaded > 0 ? "has started" : `has exactly this content: it is ${started.status}`}; \`voxelburst watch ${started.runId} --on aws\` shows it`,
+      existed ? "RunNamed" : "RunStarted",
+      `run ${runId} ${existed ? `has exactly this content: it is ${status}` : "has started"}; \`voxelburst watch ${runId} --on aws\` shows it`,
     ),
   );
   return {
     exitCode: EXIT.done,
     json: {
-      runId: started.runId,
-      status: started.status,
-      outcome: done.uploaded > 0 ? "started" : "named",
+      runId,
+      status,
+      outcome: existed ? "named" : "started",
       dataset: name,
       ...done,
     },
@@ -116,18 +125,9 @@ function filesBelow(folder: string, prefix: string): string[] {
     .sort();
 }
 
-const isOf = (dataset: string) => {
-  const pattern = new RegExp(`^${dataset}-[0-9a-f]{12}-\\d+$`);
-  return ({ runId }: CloudRun) => pattern.test(runId);
-};
-
-async function latestOf({ runs }: Cloud, dataset: string): Promise<CloudRun | undefined> {
-  return (await runs.list()).find(isOf(dataset));
-}
-
 async function awaitRun(
   { runs }: Cloud,
-  dataset: string,
+  isOf: (run: CloudRun) => boolean,
   uploadedFromMs: number,
   { waitMs = WAIT_MS, lookMs = LOOK_MS }: CloudRunOptions,
   signal: AbortSignal,
@@ -135,7 +135,7 @@ async function awaitRun(
   const until = Date.now() + waitMs;
   while (!signal.aborted) {
     const found = (await runs.list(100)).find(
-      (one) => isOf(dataset)(one) && one.startedAt.getTime() >= uploadedFromMs - CLOCKS_DIFFER_MS,
+      (one) => isOf(one) && one.startedAt.getTime() >= uploadedFromMs - CLOCKS_DIFFER_MS,
     );
     if (found || Date.now() >= until) return found;
     await wait(lookMs, undefined, { signal }).catch(() => undefined);
@@ -143,12 +143,10 @@ async function awaitRun(
   return undefined;
 }
 
-const notStarted = (dataset: string, hasUploaded: boolean) =>
+const notStarted = (dataset: string) =>
   new VoxelburstError(
     "RunNotStarted",
-    hasUploaded
-      ? `${dataset} is uploaded, but no run of it has started within two minutes.`
-      : `${dataset} is in the bucket unchanged, and no run of it is known.`,
+    `${dataset} is uploaded, but no run of it has started within two minutes.`,
     "A refusal was sent to the notifications' targets; docs/runbook.md (StartFailed) says where else to look.",
     { got: dataset },
   );

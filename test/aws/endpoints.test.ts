@@ -1,0 +1,114 @@
+// What doctor says of a VPC's endpoints, as moto's EC2 has them: before a first deployment and after it.
+import {
+  CreateRouteTableCommand,
+  CreateVpcCommand,
+  CreateVpcEndpointCommand,
+  DeleteVpcEndpointsCommand,
+  EC2Client,
+} from "@aws-sdk/client-ec2";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { endpointChecks } from "../../lib/aws/endpoints.ts";
+import { JOB_ENDPOINTS, type JobEndpoint } from "../../lib/contracts/index.ts";
+import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
+
+let moto: Moto;
+beforeAll(async () => {
+  moto = await startMoto();
+}, 90_000);
+afterAll(() => moto?.stop());
+beforeEach(() => {
+  for (const [name, value] of Object.entries(motoEnvironment(moto.url))) vi.stubEnv(name, value);
+});
+afterEach(() => vi.unstubAllEnvs());
+
+/** An existing VPC with a route table; `make` adds an endpoint to it, `ask` is doctor's question. */
+async function existing() {
+  const client = new EC2Client({});
+  const vpcId = (await client.send(new CreateVpcCommand({ CidrBlock: "10.0.0.0/16" }))).Vpc!.VpcId!;
+  const table = async () =>
+    (await client.send(new CreateRouteTableCommand({ VpcId: vpcId }))).RouteTable!.RouteTableId!;
+  const routeTableId = await table();
+  const make = async (name: JobEndpoint, { privateDns = true, routeTables = [routeTableId] } = {}) => {
+    const { VpcEndpoint } = await client.send(
+      new CreateVpcEndpointCommand({
+        VpcId: vpcId,
+        ServiceName: `com.amazonaws.us-east-1.${name}`,
+        ...(name === "s3"
+          ? { VpcEndpointType: "Gateway", RouteTableIds: routeTables }
+          : { VpcEndpointType: "Interface", PrivateDnsEnabled: privateDns }),
+      }),
+    );
+    return VpcEndpoint!.VpcEndpointId!;
+  };
+  const remove = (id: string) => client.send(new DeleteVpcEndpointsCommand({ VpcEndpointIds: [id] }));
+  const subnets = [{ subnetId: "subnet-0a1b2c3d", zone: "us-east-1a", routeTableId, addresses: 251 }];
+  const ask = async (createEndpoints: boolean | JobEndpoint[], own: string[] = []) =>
+    (await endpointChecks({ use: "existing", vpcId, subnets, createEndpoints }, vpcId, own))[0]!;
+  return { make, remove, ask, table };
+}
+
+const without = (...names: JobEndpoint[]) => JOB_ENDPOINTS.filter((name) => !names.includes(name));
+
+describe("before the first deployment", () => {
+  test("endpoints that a VPC lacks are good where they will be made, and a failure where not", async () => {
+    const { ask } = await existing();
+    expect(await ask(true)).toMatchObject({ state: "ok", found: expect.stringMatching(/lacks ecs.* deploy/) });
+    expect(await ask(without("logs"))).toMatchObject({ state: "failed", found: expect.stringMatching(/lacks logs$/) });
+    expect(await ask(false)).toMatchObject({ state: "failed", found: expect.stringMatching(/lacks ecs, .*s3/) });
+  });
+
+  test("a private name that the VPC has already is a failure, with what to set", async () => {
+    const { ask, make } = await existing();
+    const logs = await make("logs");
+    const check = await ask(true);
+    expect(check).toMatchObject({ state: "failed", found: expect.stringContaining(`logs (${logs})`) });
+    expect(check.remedy).toContain(`\`vpc.createEndpoints\` to ${JSON.stringify(without("logs"))}`);
+    expect(await ask(without("logs"))).toMatchObject({ state: "ok" });
+  });
+
+  test("an endpoint without private DNS stands in nobody's way, and may be found by other means", async () => {
+    const { ask, make } = await existing();
+    await make("logs", { privateDns: false });
+    expect(await ask(true)).toMatchObject({ state: "ok" });
+    expect(await ask(without("logs"))).toMatchObject({ state: "ok" });
+  });
+
+  test("a gateway for S3 conflicts in the subnets' route tables alone, and is wanted in each of them", async () => {
+    const { ask, make, table } = await existing();
+    await make("s3", { routeTables: [await table()] });
+    expect(await ask(true)).toMatchObject({ state: "ok" });
+    expect(await ask(without("s3"))).toMatchObject({
+      state: "failed",
+      found: expect.stringMatching(/lacks s3 \(a gateway in rtb-/),
+    });
+    await make("s3");
+    expect(await ask(true)).toMatchObject({ state: "failed", found: expect.stringMatching(/has s3 \(vpce-/) });
+    expect(await ask(without("s3"))).toMatchObject({ state: "ok" });
+  });
+
+  test("a VPC that has all of them needs none", async () => {
+    const { ask, make } = await existing();
+    for (const name of JOB_ENDPOINTS) await make(name);
+    expect(await ask(false)).toMatchObject({ state: "ok", found: expect.stringMatching(/has all 8$/) });
+    expect((await ask(true)).remedy).toContain("`vpc.createEndpoints` to false");
+  });
+});
+
+describe("after the deployment", () => {
+  test("our own endpoints are no conflict, and one that was deleted is missed", async () => {
+    const { ask, make, remove } = await existing();
+    const own: string[] = [];
+    for (const name of JOB_ENDPOINTS) own.push(await make(name));
+    expect(await ask(true, own)).toMatchObject({ state: "ok", found: expect.stringMatching(/has all 8$/) });
+    await remove(own[0]!);
+    expect(await ask(true, own)).toMatchObject({ state: "failed", found: expect.stringMatching(/lacks ecs$/) });
+  });
+
+  test("what the configuration newly names is made by the next one, unless the VPC has it", async () => {
+    const { ask, make } = await existing();
+    const own = [await make("ecs")];
+    expect(await ask(true, own)).toMatchObject({ state: "ok", found: expect.stringMatching(/lacks ecs-agent, /) });
+    await make("logs");
+    expect(await ask(true, own)).toMatchObject({ state: "failed", found: expect.stringMatching(/has logs \(/) });
+  });
+});
