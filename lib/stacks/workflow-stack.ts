@@ -24,7 +24,7 @@ import { Ingest } from "../stages/ingest.ts";
 import { Plan } from "../stages/plan.ts";
 import { Preprocess } from "../stages/preprocess.ts";
 import { Report } from "../stages/report.ts";
-import type { CpuRung, RungData } from "../stages/rung.ts";
+import { type CpuRung, pricedAs, type RungData } from "../stages/rung.ts";
 import { Train } from "../stages/train.ts";
 import { Workflow } from "../workflow/workflow.ts";
 
@@ -166,10 +166,10 @@ function machineOf({ gpus, deployment }: WorkflowStackProps, trainRungs: readonl
   const transformCapability = transform.enabled ? GPU_INSTANCE_TYPES[transform.instanceType].capability : Infinity;
   return {
     where: "aws",
-    ...instanceOf(first.instanceType, [first]),
+    ...instanceOf(first.config),
     cpus: first.gpu.vcpus,
     nodes: training.nodes,
-    training: trainingOf(gpus, training.nodes, trainRungs),
+    training: trainingOf(training.nodes, trainRungs),
     transform: transform.enabled,
     rungs: [...new Set(gpus.map(({ rung }) => rung))],
     // Each fleet is one; a training plan or a batch transform stands before them.
@@ -190,18 +190,15 @@ function machineOf({ gpus, deployment }: WorkflowStackProps, trainRungs: readonl
 }
 
 /** The first rung that a training of the deployment's nodes suits, as Train's ladder has it when a recipe says nothing. */
-function trainingOf(gpus: readonly GpuFleet[], nodes: number, rungs: readonly RungData[]): Machine["training"] {
+function trainingOf(nodes: number, rungs: readonly RungData[]): Machine["training"] {
   const preferred = rungs.filter(({ isPreferred }) => isPreferred);
   const rung = preferred.find(({ isForSeveralNodes }) => nodes === 1 || isForSeveralNodes) ?? preferred[0]!;
-  const instanceType = rung.instanceType as GpuInstanceTypeName;
-  // Of the rung's own fleet first: one type may stand in several.
-  const own = [...gpus].sort((a, b) => Number(b.rung === rung.kind) - Number(a.rung === rung.kind));
-  return { ...instanceOf(instanceType, own), rungs: [...new Set(rungs.map(({ kind }) => kind))] };
+  return { ...instanceOf(rung), rungs: [...new Set(rungs.map(({ kind }) => kind))] };
 }
 
-/** @param fleets - of which the first of the type says its price, where the table does not */
-function instanceOf(instanceType: GpuInstanceTypeName, fleets: readonly GpuFleet[]) {
+/** @param of - a rung, or the first fleet with its own price */
+function instanceOf(of: Pick<RungData, "instanceType" | "usdPerHour">) {
+  const instanceType = of.instanceType as GpuInstanceTypeName;
   const { gpus, gpuName, gpuMemoryGiB, memoryGiB } = GPU_INSTANCE_TYPES[instanceType];
-  const usdPerHour = fleets.find((fleet) => fleet.instanceType === instanceType)?.config.usdPerHour;
-  return { instanceType, gpus, gpuName, gpuMemoryGiB, memoryGiB, ...(usdPerHour !== undefined && { usdPerHour }) };
+  return { instanceType, gpus, gpuName, gpuMemoryGiB, memoryGiB, ...pricedAs(of) };
 }

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import aslValidator from "asl-validator";
 import { App, Stack, Validations } from "aws-cdk-lib";
+import { Template } from "aws-cdk-lib/assertions";
 import * as s3 from "aws-cdk-lib/aws-s3";
 import { AwsSolutionsChecks, HIPAASecurityChecks } from "cdk-nag";
 import type { IConstruct } from "constructs";
@@ -231,5 +232,29 @@ it("plan is told of the training plan's instances beside those of the other stag
     nodes: 2,
     rungs: ["spot", "on-demand"],
     training: { instanceType: "p5en.48xlarge", gpus: 8, rungs: ["reservation", "spot", "on-demand"] },
+  });
+});
+
+it("plan is told of a fleet's own price, of the first one and of the one that training prefers", () => {
+  const context = {
+    "aws:cdk:bundling-stacks": [],
+    voxelburst: {
+      fleets: [
+        { rung: "spot", instanceType: "g6e.xlarge", usdPerHour: 1.5 },
+        { rung: "on-demand", instanceType: "p5e.48xlarge", usdPerHour: 90 },
+        { rung: "smaller-gpu", instanceType: "p5.48xlarge" },
+      ],
+      training: { nodes: 2 },
+    },
+  };
+  const stack = voxelburstApp({ context }).node.findChild("VoxelburstWorkflow") as Stack;
+  const [machine] = Object.values<Resource>(Template.fromStack(stack).toJSON().Resources).flatMap(
+    ({ Properties }) => (Properties?.Environment?.Variables?.VOXELBURST_MACHINE as string) ?? [],
+  );
+  expect(JSON.parse(machine!)).toMatchObject({
+    instanceType: "g6e.xlarge",
+    usdPerHour: 1.5,
+    // Spot takes no training of several nodes.
+    training: { instanceType: "p5e.48xlarge", gpus: 8, usdPerHour: 90 },
   });
 });
