@@ -55,7 +55,8 @@ const LOST_HOST = `/${WAITED_IN_VAIN}|^Host EC2/`;
  */
 const NO_INSTANCES = "/^(CapacityError|InsufficientCapacity)/";
 const NO_SPOT = "['MaxWaitTimeExceeded', 'Interrupted']";
-const NOT_OFFERED = "/ResourceLimitExceeded|[Tt]raining ?[Pp]lan|[Ss]pot|not (supported|available)/";
+const NOT_OFFERED =
+  "/ResourceLimitExceeded|[Tt]raining ?[Pp]lan|[Ss]pot|not (supported|available)|Unsupported instance type/";
 
 export interface FailureSource {
   readonly stage: StageName;
@@ -110,7 +111,7 @@ export function endExpression(source: FailureSource & { readonly from: JobServic
     training: "$exists($all.FailureReason) ? $all.FailureReason : $all.SecondaryStatus",
     transform: "$all.FailureReason",
   }[from];
-  const noInstances = `$contains($reason, ${NO_INSTANCES}) or ($refused and $contains($reason, ${NOT_OFFERED}))`;
+  const noInstances = `$contains($reason, ${NO_INSTANCES}) or ($refused and $contains($states.errorOutput.Error & ' ' & $reason, ${NOT_OFFERED}))`;
   const hasFallen = {
     batch: `$contains($reason, ${LOST_HOST})`,
     training: `${noInstances} or $all.SecondaryStatus in ${NO_SPOT}`,

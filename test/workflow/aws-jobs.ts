@@ -164,6 +164,12 @@ export const TRAINING = {
   /** Not a job's: CreateTrainingJob was refused. */
   quota:
     "The account-level service limit 'ml.p5.48xlarge for spot training job usage' is 0 Instances, with current utilization of 0 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase for this quota. (Service: AmazonSageMaker; Status Code: 400; Error Code: ResourceLimitExceeded; Request ID: 6f0f5f2f)",
+  /** As an SDK of version 2 writes it: the code is in the error's name alone. */
+  onDemandQuota:
+    "The account-level service limit 'ml.p5.48xlarge for training job usage' is 0 Instances, with current utilization of 0 Instances and a request delta of 1 Instances. (Service: SageMaker, Status Code: 400, Request ID: 6f0f5f2f)",
+  /** The first words are CreateTrainingJob's own, from the issue aws/amazon-sagemaker-examples#3494. */
+  unsupportedType:
+    "Unsupported instance type ml.p3dn.24xlarge (Service: SageMaker, Status Code: 400, Request ID: 6f0f5f2f)",
   /**
    * The sentence is CreateTrainingJob's own, from the issue aws/amazon-sagemaker-examples#1001. What is in the brackets
    * is as SDKs of version 2 write it, without the error's code.

@@ -172,24 +172,28 @@ describe("a rung without a machine", () => {
     expect(argumentsOf("Train").map((given) => given.EnableManagedSpotTraining)).toEqual([true, false]);
   });
 
-  it("of a training that the account has no quota for falls too", async () => {
-    const { reported, argumentsOf } = await run({
-      Train: (task: TaskRequest) => {
-        if ((task.arguments as { EnableManagedSpotTraining: boolean }).EnableManagedSpotTraining)
-          throw new StatesError("SageMaker.ResourceLimitExceededException", TRAINING.quota);
-        return {};
-      },
-    });
-    expect(argumentsOf("Train")).toHaveLength(2);
-    expect(reported?.falls).toMatchObject([
-      { stage: "train", reason: expect.stringContaining("ml.p5.48xlarge for spot") },
-    ]);
-  });
+  it.each([TRAINING.quota, TRAINING.onDemandQuota])(
+    "of a training that the account has no quota for falls too: %s",
+    async (cause) => {
+      const { reported, argumentsOf } = await run({
+        Train: (task: TaskRequest) => {
+          if ((task.arguments as { EnableManagedSpotTraining: boolean }).EnableManagedSpotTraining)
+            throw new StatesError("SageMaker.ResourceLimitExceededException", cause);
+          return {};
+        },
+      });
+      expect(argumentsOf("Train")).toHaveLength(2);
+      expect(reported?.falls).toMatchObject([
+        { stage: "train", reason: expect.stringContaining("ml.p5.48xlarge for") },
+      ]);
+    },
+  );
 
   it.each([
     ["a type that is not offered as spot", TRAINING.noSpotOfType],
     ["a type that the region does not have", TRAINING.notInRegion],
     ["a type that is not supported", TRAINING.notSupported],
+    ["a type that it never had", TRAINING.unsupportedType],
     ["a training plan that is over", TRAINING.planIsOver],
   ])("of a training falls when SageMaker refuses %s", async (_what, cause) => {
     const { result, reported } = await run({
