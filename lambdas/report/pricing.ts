@@ -78,6 +78,7 @@ function awsPricing(pricedAs: PricedAs | undefined, facts: RunFacts, amounts: Am
     },
     notes: [
       ...ledgerNotes(own),
+      ...(own.length > 0 ? [sharesNote(sharesUsd(facts.jobs, rungOf))] : []),
       ...unknownNotes(
         facts.jobs.filter((job) => !rungOf(job) && (isUnknown(job) || job.result.stage === "train")),
         pricedAs,
@@ -86,6 +87,18 @@ function awsPricing(pricedAs: PricedAs | undefined, facts: RunFacts, amounts: Am
     ],
   };
 }
+
+/** From stage times and shares of instances: what the attempts that finished held, on the rungs where they ran. */
+const sharesUsd = (jobs: readonly Job[], rungOf: Amounts["rungOf"]): number =>
+  jobs
+    .filter(({ reused }) => !reused)
+    .reduce((sum, job) => {
+      const rung = rungOf(job);
+      return sum + (rung ? (job.result.seconds / 3600) * rung.usdPerHour * instancesUsed(job, 1, rung) : 0);
+    }, 0);
+
+const sharesNote = (usd: number): string =>
+  `The time of the attempts that finished, at the shares of instances that they held, is ${usd.toFixed(2)} USD: what starts, idle time and lost attempts cost is not in it.`;
 
 /** A training has all instances of its job; children have shares, of no more instances than their job had. */
 function instancesUsed({ result }: Job, workers: number, { instances, childrenPerInstance }: TaskCost): number {

@@ -133,6 +133,27 @@ describe("dollars on AWS", () => {
     expect(notes).not.toMatch(/on the bill alone|Not settled|could not be read|no record/);
   });
 
+  it("have beside them what the stages' times and shares of instances come to", async () => {
+    const run = new RunFixture({ where: "aws", gpu: true });
+    const { notes } = await reported(recordOf(WHOLE), run);
+    const p5 = mostUsdPerHour("ec2", "p5.48xlarge");
+    const usdPerHour: Record<string, number> = {
+      ingest: mostUsdPerHour("ec2", "r6id.4xlarge") / 4,
+      preprocess: p5 / 8,
+      train: 2 * mostUsdPerHour("sagemaker", "p5.48xlarge"),
+      compile: p5 / 8,
+      infer: mostUsdPerHour("ec2", "g6e.4xlarge"),
+    };
+    const results = [...run.store.objects]
+      .filter(([uri]) => uri.includes("/results/"))
+      .map(([, body]) => JSON.parse(new TextDecoder().decode(body)) as { stage: string; seconds: number })
+      .filter(({ stage }) => stage in usdPerHour);
+    expect(results.length).toBeGreaterThan(6);
+    const usd = results.reduce((sum, { stage, seconds }) => sum + (seconds / 3600) * usdPerHour[stage]!, 0);
+    expect(usd).toBeGreaterThan(0.01);
+    expect(notes).toContain(`at the shares of instances that they held, is ${usd.toFixed(2)} USD`);
+  });
+
   it("a volume are those of the rung that its task ended on: a smaller GPU, not the first fleet's", async () => {
     const { row } = await reported(recordOf(WHOLE));
     // Two children in turn, each with an instance of its own.
