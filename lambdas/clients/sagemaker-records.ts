@@ -1,6 +1,7 @@
 // SageMaker's records of trainings and transforms: BillableTimeInSeconds is what is charged for.
 import {
   DescribeTrainingJobCommand,
+  type DescribeTrainingJobResponse,
   DescribeTransformJobCommand,
   paginateListTrainingJobs,
   paginateListTransformJobs,
@@ -9,6 +10,7 @@ import {
   StopTransformJobCommand,
 } from "@aws-sdk/client-sagemaker";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
+import type { InstanceTime } from "../ledger/bound.ts";
 import type { JobUse } from "../ledger/ports.ts";
 import type { LastLines } from "./last-lines.ts";
 
@@ -16,12 +18,25 @@ const LOG_GROUPS = { training: "/aws/sagemaker/TrainingJobs", transform: "/aws/s
 
 const isOver = (status: string | undefined) => ["Completed", "Failed", "Stopped"].includes(status ?? "");
 
+/** SecondaryStatus of a training that has no instance. */
+const WAITS: ReadonlySet<string> = new Set([
+  "Pending",
+  "Starting",
+  "LaunchingMLInstances",
+  "Interrupted",
+  "Restarting",
+]);
+
+type Span = Pick<InstanceTime, "fromMs" | "toMs">;
+
 interface JobRecord {
   name: string;
   status: string | undefined;
   instances: number;
-  createdAt: Date | undefined;
+  /** From then on it is billed. */
   startedAt: Date | undefined;
+  /** Of one that runs: when it had its instances. */
+  spans: Span[];
   /** Since when our code runs; undefined while instances are found, after an interruption too. */
   worksSince: Date | undefined;
   endedAt: Date | undefined;
@@ -44,12 +59,11 @@ export class SageMakerRecords {
       const record = await this.describe(job, name);
       const running = !isOver(record.status);
       use.isAlive ||= running;
-      const from = (record.startedAt ?? record.createdAt)?.getTime();
-      // Created, and ended without ever having had an instance.
-      if (from === undefined || (!running && !record.startedAt)) continue;
-      const end = running ? undefined : endOf(record, from);
+      // What has no instance yet, or never had one, is not billed.
+      if (!record.startedAt) continue;
+      const spans = running ? record.spans : [{ fromMs: record.startedAt.getTime(), toMs: endOf(record) }];
       for (let instance = 0; instance < record.instances; instance++)
-        use.times.push({ instance: `${name}#${instance}`, fromMs: from, ...(end === undefined ? {} : { toMs: end }) });
+        use.times.push(...spans.map((span) => ({ instance: `${name}#${instance}`, ...span })));
       // What waits for instances, managed spot in the middle of a training too, writes no line and hangs on nothing.
       if (!running || !record.worksSince) continue;
       const group = LOG_GROUPS[job.service === "training" ? "training" : "transform"];
@@ -97,8 +111,8 @@ export class SageMakerRecords {
         name,
         status: job.TrainingJobStatus,
         instances: job.ResourceConfig?.InstanceCount ?? 1,
-        createdAt: job.CreationTime,
         startedAt: job.TrainingStartTime,
+        spans: spansOf(job),
         worksSince:
           job.SecondaryStatus === "Training"
             ? (job.SecondaryStatusTransitions?.findLast(({ Status }) => Status === "Training")?.StartTime ??
@@ -113,15 +127,35 @@ export class SageMakerRecords {
       name,
       status: job.TransformJobStatus,
       instances: job.TransformResources?.InstanceCount ?? 1,
-      createdAt: job.CreationTime,
       startedAt: job.TransformStartTime,
-      worksSince: job.TransformStartTime,
+      spans: job.TransformStartTime ? [{ fromMs: job.TransformStartTime.getTime() }] : [],
+      worksSince: job.TransformJobStatus === "InProgress" ? job.TransformStartTime : undefined,
       endedAt: job.TransformEndTime,
       billableSeconds: undefined,
     };
   }
 }
 
+/**
+ * While managed spot looks for another host nothing is billed: the limit of the job's time does not count it either.
+ *
+ * @returns from its start on, each time between two waits for instances
+ */
+function spansOf({ SecondaryStatusTransitions = [], TrainingStartTime }: DescribeTrainingJobResponse): Span[] {
+  if (!TrainingStartTime) return [];
+  const startMs = TrainingStartTime.getTime();
+  const spans: Span[] = [{ fromMs: startMs }];
+  for (const { Status, StartTime } of SecondaryStatusTransitions) {
+    const atMs = Math.max(startMs, StartTime?.getTime() ?? startMs);
+    const last = spans.at(-1)!;
+    if (WAITS.has(Status!)) last.toMs ??= atMs;
+    else if (last.toMs !== undefined) spans.push({ fromMs: atMs });
+  }
+  return spans.filter(({ fromMs, toMs }) => toMs === undefined || toMs > fromMs);
+}
+
 /** Of managed spot less is billable than the job took: the instances that were taken back and waited for are not. */
-const endOf = ({ billableSeconds, endedAt }: JobRecord, fromMs: number): number =>
-  billableSeconds === undefined ? (endedAt?.getTime() ?? fromMs) : fromMs + billableSeconds * 1000;
+const endOf = ({ billableSeconds, startedAt, endedAt }: JobRecord): number => {
+  const fromMs = startedAt!.getTime();
+  return billableSeconds === undefined ? (endedAt?.getTime() ?? fromMs) : fromMs + billableSeconds * 1000;
+};

@@ -81,11 +81,13 @@ export function centsByMonth(
   usdPerHour: number,
   nowMs: number,
 ): Record<string, number> {
+  // Between two times of a training SageMaker has taken the instances back.
+  const idleMs = job.service === "batch" ? IDLE_SECONDS * 1000 : 0;
   const spans: { fromMs: number; toMs: number }[] = [];
   for (const own of Map.groupBy(times, ({ instance }) => instance).values()) {
     let last: (typeof spans)[number] | undefined;
     for (const { fromMs, toMs = nowMs } of own.toSorted((a, b) => a.fromMs - b.fromMs)) {
-      if (last && fromMs <= last.toMs + IDLE_SECONDS * 1000) last.toMs = Math.max(last.toMs, toMs);
+      if (last && fromMs <= last.toMs + idleMs) last.toMs = Math.max(last.toMs, toMs);
       else {
         last = { fromMs, toMs };
         spans.push(last);

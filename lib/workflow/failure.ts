@@ -55,8 +55,7 @@ const LOST_HOST = `/${WAITED_IN_VAIN}|^Host EC2/`;
  */
 const NO_INSTANCES = "/^(CapacityError|InsufficientCapacity)/";
 const NO_SPOT = "['MaxWaitTimeExceeded', 'Interrupted']";
-const NOT_OFFERED =
-  "/ResourceLimitExceeded|[Tt]raining ?[Pp]lan|[Ss]pot|not (supported|available)|Unsupported instance type/";
+const NOT_OFFERED = "/ResourceLimitExceeded|[Tt]raining ?[Pp]lan|not (supported|available)|Unsupported instance type/";
 
 export interface FailureSource {
   readonly stage: StageName;
@@ -121,7 +120,9 @@ export function endExpression(source: FailureSource & { readonly from: JobServic
     "(",
     ...failureBindings(source),
     "$late := $states.errorOutput.Error = 'States.Timeout';",
-    ...(from === "batch" ? [] : ["$refused := $states.errorOutput.Error != 'States.TaskFailed';"]),
+    ...(from === "batch"
+      ? []
+      : ["$refused := $not($states.errorOutput.Error in ['States.TaskFailed', 'States.QueryEvaluationError']);"]),
     `$said := ${reason};`,
     "$reason := $late ? 'It had not ended in its time.' : $exists($said) ? $said : $text;",
     `{ 'outcome': $late or ${hasFallen} ? 'fell' : 'failed', 'reason': $substring($reason, 0, ${REASON_CHARACTERS}),`,

@@ -285,7 +285,7 @@ describe("run DATASET --on aws", () => {
       runs.push(night);
       const { code, json, err } = await voxelburst("run", folder, "--json");
       expect(code).toBe(0);
-      expect(err).toContain("its next attempt is started");
+      expect(err).toContain("one is started");
       expect(json).toMatchObject({ runId: first.runId.replace(/-1$/, "-2"), outcome: "started", uploaded: 0 });
     },
   );

@@ -207,6 +207,19 @@ describe("a rung without a machine", () => {
     expect(reported?.falls).toMatchObject([{ stage: "train", reason: cause.slice(0, 160) }]);
   });
 
+  it.each([
+    [
+      "is about a data set of that name",
+      "SageMaker.AmazonSageMakerException",
+      "No S3 objects found under s3://artefacts/runs/spot-lesions-0123456789ab-1/ (Service: SageMaker, Status Code: 400)",
+    ],
+    ["is the state machine's own", "States.QueryEvaluationError", "EnableManagedSpotTraining: nothing is reserved"],
+  ])("of a training stays where a refusal that says spot %s", async (_what, error, cause) => {
+    const { argumentsOf, reported } = await run({ Train: failing(error, cause) });
+    expect(argumentsOf("Train")).toHaveLength(1);
+    expect(reported).toMatchObject({ falls: [], failures: [{ stage: "train", error }] });
+  });
+
   it("of a transform falls to the Batch array behind it", async () => {
     const { result, reported, allTasks } = await run(
       { InferTransform: failing(TASK_FAILED, TRANSFORM.noCapacity) },

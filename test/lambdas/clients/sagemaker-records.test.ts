@@ -4,6 +4,7 @@ import { SageMakerClient } from "@aws-sdk/client-sagemaker";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LastLines } from "../../../lambdas/clients/last-lines.ts";
 import { SageMakerRecords } from "../../../lambdas/clients/sagemaker-records.ts";
+import { centsByMonth, LOOK_AHEAD_SECONDS, mostCents } from "../../../lambdas/ledger/bound.ts";
 import type { BoundedJob } from "../../../lib/contracts/ledger.ts";
 import { RecordedAws } from "../../aws/recorded.ts";
 
@@ -75,7 +76,50 @@ describe("a training", () => {
       ]);
       const use = await records.use(job);
       expect(use).toMatchObject({ isAlive: true, running: [] });
-      expect(use.times).toHaveLength(1);
     },
   );
+
+  const at = (hoursAgo: number) => (SECONDS - hoursAgo * HOUR) * 1000;
+  const ID = `${NAME}#0`;
+
+  it("is billed for when it has instances: not before, and not while Spot looks for others", async () => {
+    training("Starting", [["Starting", 9]]);
+    Reflect.deleteProperty(aws.answers.DescribeTrainingJob as object, "TrainingStartTime");
+    expect(await records.use(job)).toMatchObject({ isAlive: true, times: [] });
+    training("Interrupted", [
+      ["Starting", 9],
+      ["Downloading", 8],
+      ["Training", 7.9],
+      ["Interrupted", 3],
+    ]);
+    expect((await records.use(job)).times).toEqual([{ instance: ID, fromMs: at(8), toMs: at(3) }]);
+    training("Training", [
+      ["Starting", 9],
+      ["Downloading", 8],
+      ["Training", 7.9],
+      ["Interrupted", 3],
+      ["Starting", 2.9],
+      ["Downloading", 1],
+      ["Training", 0.9],
+    ]);
+    expect((await records.use(job)).times).toEqual([
+      { instance: ID, fromMs: at(8), toMs: at(3) },
+      { instance: ID, fromMs: at(1) },
+    ]);
+  });
+
+  it("that keeps its limit is left alone by the guard, however long it waited and was interrupted", async () => {
+    const short = { ...job, attemptSeconds: 3_600, waitSeconds: 7_200 };
+    training("Training", [
+      ["Starting", 1.5],
+      ["Training", 1.4],
+      ["Interrupted", 1.2],
+      ["Training", 0.5],
+    ]);
+    Object.assign(aws.answers.DescribeTrainingJob as object, { TrainingStartTime: SECONDS - 1.4 * HOUR });
+    const nowMs = SECONDS * 1000;
+    const spent = Object.values(centsByMonth((await records.use(short)).times, short, 10, nowMs))[0]!;
+    expect(spent).toBe(Math.ceil(0.7 * 1_000));
+    expect(spent + (LOOK_AHEAD_SECONDS * 10) / 36).toBeLessThan(mostCents(short, 10));
+  });
 });

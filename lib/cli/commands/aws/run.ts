@@ -49,12 +49,14 @@ export async function run(context: CommandContext, dataset: string, options: Clo
     if (!skipped) emit(note("Uploaded", `  ${file}`));
   });
   emit(note("UploadEnded", `${done.uploaded} uploaded (${bytes(done.bytes)}), ${done.skipped} there already`));
-  const isOf = await isOfContent(cloud, name);
+  let isOf = await isOfContent(cloud, name);
   let run = (await cloud.runs.list()).find((one) => isOf(one) && stands(one));
   const existed = run !== undefined && run.startedAt.getTime() < before - CLOCKS_DIFFER_MS;
   if (!run && done.uploaded === 0) {
-    emit(note("StartedAgain", "no run of exactly this content is open or has succeeded: its next attempt is started"));
+    emit(note("StartedAgain", "no run of exactly this content is open or has succeeded: one is started"));
     await upload.trigger(prefix, files, signal);
+    // Of a very large dataset the trigger's ETag is a part of the identity, and under KMS each upload has its own.
+    isOf = await isOfContent(cloud, name);
   }
   run ??= await awaitRun(cloud, isOf, before, options, signal);
   if (!run) {
