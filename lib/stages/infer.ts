@@ -49,7 +49,7 @@ export class Infer extends Construct implements JobStage {
   readonly taskId = engineTaskId(inferTaskId);
   readonly suits = SUITS_ENGINE;
   /** No model is there. */
-  readonly initially = { inferModel: "" };
+  readonly initially = { inferModel: jsonata("''") };
   readonly job: StageJob;
   readonly transformRole: iam.Role;
   readonly rungs: RungData[];
