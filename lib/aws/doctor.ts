@@ -99,9 +99,11 @@ async function physicalIds(stack: string, type: string, deployed: readonly strin
   if (!deployed.includes(stack)) return [];
   const ids: string[] = [];
   const pages = paginateListStackResources({ client: new CloudFormationClient({}) }, { StackName: stack });
+  // A stack that was rolled back still names what it deleted.
   for await (const { StackResourceSummaries } of pages)
-    for (const { ResourceType, PhysicalResourceId } of StackResourceSummaries ?? [])
-      if (ResourceType === type && PhysicalResourceId) ids.push(PhysicalResourceId);
+    for (const { ResourceType, PhysicalResourceId, ResourceStatus } of StackResourceSummaries ?? [])
+      if (ResourceType === type && PhysicalResourceId && ResourceStatus !== "DELETE_COMPLETE")
+        ids.push(PhysicalResourceId);
   return ids;
 }
 

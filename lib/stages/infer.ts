@@ -48,6 +48,8 @@ export class Infer extends Construct implements JobStage {
   readonly stage = "infer";
   readonly taskId = engineTaskId(inferTaskId);
   readonly suits = SUITS_ENGINE;
+  /** No model is there. */
+  readonly initially = { inferModel: jsonata("''") };
   readonly job: StageJob;
   readonly transformRole: iam.Role;
   readonly rungs: RungData[];
@@ -101,8 +103,11 @@ export class Infer extends Construct implements JobStage {
     const transform = this.renderTransform(done);
     model.next(transform);
     const { rung } = ladderOf(this.stage);
-    const start = sfn.Choice.jsonata(this, "InferOn", { comment: "Transform takes no p4, p5 or p6" })
-      .when(sfn.Condition.jsonata(jsonata(`${rung}.service = 'transform'`)), model)
+    const isTransform = `${rung}.service = 'transform'`;
+    const comment = "Transform takes no p4, p5 or p6; one that is redriven has its model";
+    const start = sfn.Choice.jsonata(this, "InferOn", { comment })
+      .when(sfn.Condition.jsonata(jsonata(`${isTransform} and $inferModel = ''`)), model)
+      .when(sfn.Condition.jsonata(jsonata(isTransform)), transform)
       .otherwise(array);
     return {
       start,
@@ -149,6 +154,7 @@ export class Infer extends Construct implements JobStage {
       parameters: { ModelName: jsonata("$inferModel") },
       iamResources: [modelArn(this, MODEL_PREFIX)],
       taskTimeout: sfn.Timeout.duration(MODEL_TIME),
+      assign: this.initially,
       outputs: {},
     }).addRetry(deletionRetry);
   }

@@ -66,6 +66,9 @@ export interface JobStage {
    * @default - every one */
   readonly suits?: string;
   readonly bound: JobBound;
+  /** Variables of the stage's own, as they are before its first job.
+   * @default - none */
+  readonly initially?: Record<string, string>;
   /**
    * The states that run the job; the ladder says what follows the last, and catches every one of them.
    *

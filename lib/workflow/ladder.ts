@@ -148,6 +148,7 @@ export class Ladder extends Construct {
       assign: {
         ...this.assign({ rungs: `[${chosen}]`, end: "{ 'outcome': 'fell' }", settled: "true" }),
         [this.variables.falls.slice(1)]: [],
+        ...this.props.jobs.initially,
       },
       outputs: {},
     });

@@ -44,7 +44,13 @@ async function existing() {
   const subnets = [{ subnetId: "subnet-0a1b2c3d", zone: "us-east-1a", routeTableId, addresses: 251 }];
   const ask = async (createEndpoints: boolean | JobEndpoint[], own: string[] = []) =>
     (await endpointChecks({ use: "existing", vpcId, subnets, createEndpoints }, vpcId, own))[0]!;
-  return { make, remove, ask, table };
+  /** Another subnet of the configuration, with a route table of its own. */
+  const addSubnet = async () => {
+    const id = await table();
+    subnets.push({ subnetId: "subnet-1a1b2c3d", zone: "us-east-1b", routeTableId: id, addresses: 251 });
+    return id;
+  };
+  return { make, remove, ask, table, addSubnet };
 }
 
 const without = (...names: JobEndpoint[]) => JOB_ENDPOINTS.filter((name) => !names.includes(name));
@@ -86,6 +92,27 @@ describe("before the first deployment", () => {
     expect(await ask(without("s3"))).toMatchObject({ state: "ok" });
   });
 
+  test("a gateway in one of two route tables is to get the other, and s3 to be left out", async () => {
+    const { ask, make, addSubnet } = await existing();
+    const second = await addSubnet();
+    const gateway = await make("s3");
+    const command = `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ${gateway} --add-route-table-ids ${second}\``;
+    const named = await ask(true);
+    expect(named).toMatchObject({ state: "failed", found: expect.stringContaining(`s3 (${gateway})`) });
+    expect(named.remedy).toContain(JSON.stringify(without("s3")));
+    expect(named.remedy).toContain(command);
+    const leftOut = await ask(without("s3"));
+    expect(leftOut).toMatchObject({
+      state: "failed",
+      found: expect.stringMatching(new RegExp(`lacks s3 .a gateway in ${second}.$`)),
+    });
+    expect(leftOut.remedy).toContain(command);
+    expect(leftOut.remedy).not.toContain("Name them");
+    expect((await ask(without("s3", "logs"))).remedy).toMatch(/Name them .* modify-vpc-endpoint/);
+    await make("s3", { routeTables: [second] });
+    expect(await ask(without("s3")), "two gateways").toMatchObject({ state: "ok" });
+  });
+
   test("a VPC that has all of them needs none", async () => {
     const { ask, make } = await existing();
     for (const name of JOB_ENDPOINTS) await make(name);
@@ -101,7 +128,28 @@ describe("after the deployment", () => {
     for (const name of JOB_ENDPOINTS) own.push(await make(name));
     expect(await ask(true, own)).toMatchObject({ state: "ok", found: expect.stringMatching(/has all 8$/) });
     await remove(own[0]!);
-    expect(await ask(true, own)).toMatchObject({ state: "failed", found: expect.stringMatching(/lacks ecs$/) });
+    expect(await ask(true, own)).toMatchObject({
+      state: "failed",
+      found: expect.stringMatching(/lacks ecs$/),
+      remedy: expect.stringMatching(new RegExp(`start or log. ${own[0]} of the network stack is gone`)),
+    });
+  });
+
+  test("one that the list exchanges for another is made, though there are as many as before", async () => {
+    const { ask, make } = await existing();
+    const own = [await make("ecs"), await make("ecs-agent")];
+    for (const name of without("ecs", "ecs-agent", "ecs-telemetry")) await make(name);
+    expect(await ask(["ecs-agent", "ecs-telemetry"], own)).toMatchObject({
+      state: "warning",
+      found: expect.stringMatching(
+        /lacks ecs-telemetry, which `voxelburst deploy` makes; .* removes ecs, which nobody/,
+      ),
+    });
+    await make("ecs", { privateDns: false });
+    expect(await ask(["ecs-agent", "ecs-telemetry"], own)).toMatchObject({
+      state: "ok",
+      found: expect.stringMatching(/lacks ecs-telemetry, which `voxelburst deploy` makes$/),
+    });
   });
 
   test("what the configuration newly names is made by the next one, unless the VPC has it", async () => {

@@ -728,7 +728,17 @@ describe("a redrive, which begins at the job that was stopped", () => {
     expect(result.status).toBe("SUCCEEDED");
     expect(allTasks[0]).toBe(`${state.replace(/OnCluster|Model|Transform/, "")}Reserve`);
     const [first] = argumentsOf(state) as unknown as Record<string, string>[];
-    expect(first!.JobName ?? first!.TrainingJobName ?? first!.ModelName).toMatch(/-r0-d1$/);
+    const { JobName, TrainingJobName, TransformJobName, ModelName } = first!;
+    expect(JobName ?? TrainingJobName ?? TransformJobName ?? ModelName).toMatch(/-r0-d1$/);
+  });
+
+  it("of a transform takes the model that is there, and deletes it: no other is made", async () => {
+    const machine = withLadders({ infer: LADDERS.inferWithTransform });
+    const { allTasks, argumentsOf } = await redriven("InferTransform", machine);
+    expect(allTasks.slice(0, 4)).toEqual(["InferReserve", "InferTransform", "InferDeleteModel", "InferSettle"]);
+    const [transform] = argumentsOf("InferTransform");
+    expect(transform?.ModelName).toMatch(/-r0-d0$/);
+    expect(argumentsOf("InferDeleteModel")).toEqual([{ ModelName: transform?.ModelName }]);
   });
 
   it.each([
