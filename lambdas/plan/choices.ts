@@ -1,5 +1,6 @@
 // What a recipe leaves open and the machine decides: strategies, engines, precision, budget.
 import type { EngineName, Machine, Network, Plan, Recipe, Strategy } from "../../lib/contracts/index.ts";
+import { type Place, placeOf } from "./place.ts";
 import { isResnet } from "./resnet.ts";
 import { isSwin } from "./swin.ts";
 import { REFERENCE_WIDTH } from "./topology.ts";
@@ -63,14 +64,12 @@ const ENGINES_BY_SPEED: Record<"cpu" | "gpu", readonly EngineName[]> = {
 /** The engine's kernels are of one model's layers. */
 const TRITON_MODEL = "unet3d";
 
-/** @param cluster - what one training may have of the machine's like, or of what training prefers to it */
-export function choose(recipe: Recipe, machine: Machine, cluster: Machine = machine): Choices {
+export function choose(recipe: Recipe, machine: Machine): Choices {
   const notes: string[] = [];
-  const strategies = [...new Set(recipe.strategies ?? [fastestStrategy(cluster)])];
-  if (strategies.includes("ddp") && cluster.gpus < 2)
-    notes.push(
-      `The strategy ddp has ${cluster.gpus === 1 ? "one GPU" : "no GPU"} here: it can be no faster than fused.`,
-    );
+  const { gpus } = mostOfDdp(recipe, machine);
+  const strategies = [...new Set(recipe.strategies ?? [gpus > 1 ? ("ddp" as const) : ("fused" as const)])];
+  if (strategies.includes("ddp") && gpus < 2)
+    notes.push(`The strategy ddp has ${gpus === 1 ? "one GPU" : "no GPU"} here: it can be no faster than fused.`);
 
   return {
     strategies,
@@ -113,9 +112,9 @@ export function refuseEngines(recipe: Recipe, machine: Machine): Refusal | undef
   };
 }
 
-function fastestStrategy(machine: Machine): Strategy {
-  return machine.gpus > 1 ? "ddp" : "fused";
-}
+/** What ddp has when the batch has a patch for every GPU. */
+export const mostOfDdp = (recipe: Recipe, machine: Machine): Place =>
+  placeOf("ddp", Number.POSITIVE_INFINITY, machine, recipe);
 
 function precisionOf(recipe: Recipe, machine: Machine, notes: string[]): Plan["precision"] {
   const wanted = recipe.train.precision;
@@ -140,7 +139,3 @@ function budgetOf(recipe: Recipe, machine: Machine): Plan["budget"] {
 /** What a strategy trains in: fp32 is what its name says, the others take the plan's precision. */
 export const precisionOfStrategy = (strategy: Strategy, precision: Plan["precision"]): Plan["precision"] =>
   strategy === "fp32" ? "fp32" : precision;
-
-/** ddp takes all GPUs that get a patch of the global batch each; the other strategies take one. */
-export const gpusOf = (strategy: Strategy, batch: number, machine: Machine): number =>
-  Math.min(machine.gpus, strategy === "ddp" ? batch : 1);

@@ -19,7 +19,7 @@ import {
   under,
 } from "../../lib/contracts/index.ts";
 import { product } from "./arithmetic.ts";
-import { type Choices, choose, gpusOf, type Refusal } from "./choices.ts";
+import { type Choices, choose, mostOfDdp, precisionOfStrategy, type Refusal } from "./choices.ts";
 import { classDesignOf } from "./class-design.ts";
 import { designOf } from "./design.ts";
 import { writeDocuments } from "./documents.ts";
@@ -28,9 +28,10 @@ import { chooseFolds } from "./folds.ts";
 import { tooLarge } from "./history.ts";
 import { type PlanInputs, readInputs } from "./inputs.ts";
 import { inferMemoryGiB, preprocessMemoryGiB } from "./memory.ts";
-import { clusterOf, jobSeconds, leastOf, noRung, writeTransformLines } from "./rungs.ts";
+import { mostNodes, tooSmallLater, trainingLadder } from "./place.ts";
+import { jobSeconds, noRung, writeTransformLines } from "./rungs.ts";
 import { shardsFor, trainConcurrency } from "./shards.ts";
-import { type EngineWork, workOf } from "./work.ts";
+import { type EngineWork, type Work, workOf } from "./work.ts";
 
 export interface PlanPorts {
   store: ObjectStore;
@@ -52,17 +53,16 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
   const inputs = await readInputs(request, store);
   const { recipe, training, test } = inputs;
   const records = training.map((item) => item.record);
-  const cluster = clusterOf(machine, recipe);
-  const choices = choose(recipe, machine, cluster);
+  const choices = choose(recipe, machine);
   const designer = inputs.dataset.classes ? classDesignOf : designOf;
-  const design = designer(records, inputs.dataset, recipe, leastOf(machine), choices);
+  const design = designer(records, inputs.dataset, recipe, machine, choices);
   const { folds, notes } = chooseFolds(
     training.map(({ caseId, record }) => ({ caseId, patient: record.patient, class: record.class })),
     new Set(inputs.quarantined.map((entry) => entry.caseId)),
     inputs.splits,
     recipe,
   );
-  const { elements: _elements, refusal: memoryRefusal, ...geometry } = design;
+  const { elements, refusal: memoryRefusal, ...geometry } = design;
   const parts = {
     ...geometry,
     precision: choices.precision,
@@ -72,7 +72,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     infer: recipe.infer,
     folds,
   };
-  const work = await workOf(request, parts, { training, test }, choices, machine, store, cluster);
+  const work = await workOf(request, parts, { training, test }, choices, machine, store, recipe);
 
   const sizes = sizesOf(inputs, work.preprocessCases.length, machine);
   const estimateInput: EstimateInput = {
@@ -103,7 +103,7 @@ export async function plan({ request }: PlanInput, { store, machine, clock }: Pl
     notes: [
       ...choices.notes,
       ...geometry.notes,
-      ...idleGpus(choices, design.batch, cluster),
+      ...trainingNotes(work, choices, { elements, batch: design.batch }, machine, recipe),
       ...notes,
       ...priceAge(clock),
     ],
@@ -206,11 +206,29 @@ function overBudget(recipe: Recipe, usd: number): Refusal | undefined {
   };
 }
 
-function idleGpus({ strategies }: Choices, batch: number, cluster: Machine): string[] {
-  const used = gpusOf("ddp", batch, cluster);
-  return strategies.includes("ddp") && used < cluster.gpus
-    ? [`ddp uses ${used} of ${cluster.gpus} GPUs: the batch has no more patches. Set plan.batch to use them all.`]
-    : [];
+/** What of the ladder a training does not use, or cannot. */
+function trainingNotes(
+  { trainings }: Work,
+  { precision }: Choices,
+  size: { elements: number; batch: number },
+  machine: Machine,
+  recipe: Recipe,
+): string[] {
+  const notes: string[] = [];
+  const ddp = trainings.find(({ strategy }) => strategy === "ddp");
+  const ladder = trainingLadder(machine, recipe);
+  if (ddp && ladder.length > 0 && mostNodes(machine, recipe) > 1 && !ladder.some((rung) => rung.isForSeveralNodes))
+    notes.push("No rung that this run may use takes a training of several instances: ddp has one.");
+  const most = mostOfDdp(recipe, machine).gpus;
+  if (ddp && ddp.gpus < most)
+    notes.push(
+      `ddp uses ${ddp.gpus} of ${most} GPUs: a batch of ${size.batch} has no patch for each. Set plan.batch to ${most} or more to use them all.`,
+    );
+  const later = trainings.flatMap((training) => {
+    const load = { ...size, precision: precisionOfStrategy(training.strategy, precision) };
+    return tooSmallLater(load, training, machine, recipe);
+  });
+  return [...notes, ...new Set(later)];
 }
 
 const STALE_DAYS = 180;

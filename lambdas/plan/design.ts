@@ -9,12 +9,12 @@ import {
   VoxelburstError,
 } from "../../lib/contracts/index.ts";
 import { map3, product, roundHalfEven, type Triple, transposed } from "./arithmetic.ts";
-import { type Choices, gpusOf, precisionOfStrategy, type Refusal, scaleOf } from "./choices.ts";
+import { type Choices, precisionOfStrategy, type Refusal, scaleOf } from "./choices.ts";
 import { type Configuration, configurationOf, hasLowResolutionStage, planConfiguration } from "./configuration.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { ANISOTROPY, medianShape, targetSpacing, transposeFor } from "./geometry.ts";
-import { trainingMemoryGiB, usableMemoryGiB } from "./memory.ts";
 import { normalisations } from "./normalisation.ts";
+import { demandOf, placeOf } from "./place.ts";
 import { isSwin, swinFeatures } from "./swin.ts";
 import { deepSupervisionWeights, featureMapElements, featuresOf } from "./topology.ts";
 
@@ -145,31 +145,33 @@ export function fitBatch(
   machine: Machine,
   notes: string[],
 ): { batch: number; refusal?: Refusal } {
-  const usable = usableMemoryGiB(machine);
-  /** Of the strategy that takes most: ddp splits the batch, fp32 has the largest feature maps. */
-  const needs = (batch: number) =>
-    Math.max(
-      ...strategies.map((strategy) => {
-        const share = Math.ceil(batch / Math.max(1, gpusOf(strategy, batch, machine)));
-        return trainingMemoryGiB(elements, share, precisionOfStrategy(strategy, precision), machine);
-      }),
-    );
+  /** Of the strategy that is nearest to its GPU's end: ddp splits the batch, fp32 has the largest feature maps. */
+  const demand = (batch: number) =>
+    strategies
+      .map((strategy) => {
+        const load = { elements, batch, precision: precisionOfStrategy(strategy, precision) };
+        return demandOf(load, placeOf(strategy, batch, machine, recipe));
+      })
+      .reduce((most, one) => (one.needsGiB / one.hasGiB > most.needsGiB / most.hasGiB ? one : most));
+  const fits = (batch: number) => demand(batch).needsGiB <= demand(batch).hasGiB;
   const where = machine.gpus > 0 ? "GPU" : "machine";
-  if (usable === undefined || needs(planned) <= usable) return { batch: planned };
+  if (fits(planned)) return { batch: planned };
   let batch = planned;
-  while (batch > 1 && needs(batch) > usable) batch--;
-  if (recipe.plan.batch === undefined && needs(batch) <= usable) {
+  while (batch > 1 && !fits(batch)) batch--;
+  if (recipe.plan.batch === undefined && fits(batch)) {
+    const { needsGiB, hasGiB } = demand(planned);
     notes.push(
-      `The batch is ${batch} where the rules give ${planned}: ${planned} would take about ${needs(planned).toFixed(1)} GiB and this ${where} has ${usable.toFixed(1)} to give.`,
+      `The batch is ${batch} where the rules give ${planned}: ${planned} would take about ${needsGiB.toFixed(1)} GiB and this ${where} has ${hasGiB.toFixed(1)} to give.`,
     );
     return { batch };
   }
   const named = recipe.plan.batch === undefined ? 1 : planned;
+  const { needsGiB, hasGiB } = demand(named);
   return {
     batch: named,
     refusal: {
       code: "MemoryTooSmall",
-      message: `Training needs about ${needs(named).toFixed(1)} GiB at a batch of ${named}; this ${where} has ${usable.toFixed(1)} GiB to give.`,
+      message: `Training needs about ${needsGiB.toFixed(1)} GiB at a batch of ${named}; this ${where} has ${hasGiB.toFixed(1)} GiB to give.`,
       remedy: "Lower plan.memoryGiB (a smaller patch), model.width or plan.batch, or take a larger machine.",
     },
   };

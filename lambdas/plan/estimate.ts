@@ -25,7 +25,6 @@ import {
   trainingMemoryGiB,
 } from "./memory.ts";
 import { isResnet } from "./resnet.ts";
-import { trainerOf } from "./rungs.ts";
 import { featureMapElements, forwardOperations } from "./topology.ts";
 import type { EngineWork, TrainingWork, Work } from "./work.ts";
 
@@ -50,6 +49,8 @@ interface StageCost {
   /** Summed over what is paid for at once: shares of instances. */
   instanceSeconds: number;
   memoryGiB: number;
+  /** Where its instances are not all the machine's. */
+  usd?: number;
 }
 
 const C = CALIBRATION;
@@ -57,11 +58,10 @@ const C = CALIBRATION;
 export function estimateOf(input: EstimateInput): Estimate {
   const { machine, recipe } = input;
   const price = priceOfMachine(machine.where === "aws" ? machine : {}, recipe);
-  const trainingUsdPerHour = machine.training ? priceOfMachine(machine.training, recipe).usdPerHour : price.usdPerHour;
   const costs = [ingest(input), fixed("plan", C.planSeconds, C.planMemoryGiB), preprocess(input)];
   costs.push(train(input), compile(input), infer(input), fixed("report", C.reportSeconds, C.reportMemoryGiB));
-  const stages = costs.map(({ stage, seconds, instanceSeconds, memoryGiB }) => {
-    const equivalentUsd = (instanceSeconds / 3600) * (stage === "train" ? trainingUsdPerHour : price.usdPerHour);
+  const stages = costs.map(({ stage, seconds, instanceSeconds, memoryGiB, usd }) => {
+    const equivalentUsd = usd ?? (instanceSeconds / 3600) * price.usdPerHour;
     return {
       stage,
       minutes: rounded(seconds / 60, 2),
@@ -141,7 +141,7 @@ function preprocess({ work, records, preprocessShards, plan, machine }: Estimate
 }
 
 function train(input: EstimateInput): StageCost {
-  const { work, plan, records, machine, trainConcurrency } = input;
+  const { work, plan, records, machine, recipe, trainConcurrency } = input;
   const open = work.trainings.filter((training) => !training.trained);
   const elements = elementsOf(plan);
   const memory = open.map((training) => {
@@ -154,13 +154,16 @@ function train(input: EstimateInput): StageCost {
       return { voxels: product(arrayShape(record, plan)), channels: record.images.length };
     });
     // Larger arrays are mapped, and never more of them is resident than there is room for.
-    return Math.min(own + arraysGiB(arrays), Math.max(own, trainerOf(machine).memoryGiB));
+    return Math.min(own + arraysGiB(arrays), Math.max(own, training.node.memoryGiB));
   });
   const each = open.map((training) => provision(machine) + trainingSeconds(input, training));
   const seconds = each.reduce((sum, one) => sum + one, 0) / Math.max(1, Math.min(trainConcurrency, each.length));
   // A training job holds whole instances.
-  const paid = sumOf(each.map((one, index) => one * open[index]!.nodes));
-  return cost("train", seconds, paid, Math.max(0, ...memory), machine);
+  const paid = each.map((one, index) => one * open[index]!.nodes);
+  const whole = cost("train", seconds, sumOf(paid), Math.max(0, ...memory), machine);
+  if (machine.where !== "aws") return whole;
+  const usd = paid.map((one, index) => (one / 3600) * priceOfMachine(open[index]!.node, recipe).usdPerHour);
+  return { ...whole, usd: sumOf(usd) };
 }
 
 function compile(input: EstimateInput): StageCost {

@@ -1,4 +1,4 @@
-// What the capacity ladder needs of a plan: nodes, time limits of jobs, and whether the deployment has a rung at all.
+// What the capacity ladder needs of a plan: time limits of jobs, and whether the deployment has a rung at all.
 import {
   type Estimate,
   keys,
@@ -10,57 +10,43 @@ import {
   under,
 } from "../../lib/contracts/index.ts";
 import type { Refusal } from "./choices.ts";
+import { trainingLadder } from "./place.ts";
 import type { Work } from "./work.ts";
 
-/** One instance as training prefers it: other GPU stages may run on another type. */
-export const trainerOf = (machine: Machine): Machine => ({ ...machine, ...machine.training });
-
-/** The GPUs that one ddp training may have, over all of its nodes: the deployment's nodes, or fewer that are asked for. */
-export function clusterOf(machine: Machine, { capacity }: Pick<Recipe, "capacity">): Machine {
-  const trainer = trainerOf(machine);
-  const nodes = Math.min(machine.nodes ?? 1, capacity.nodes ?? Number.POSITIVE_INFINITY);
-  return nodes > 1 ? { ...trainer, gpus: trainer.gpus * nodes } : trainer;
-}
-
-/** What a batch has to fit: the lesser of the two types, as a training may fall from the preferred one to the other. */
-export function leastOf(machine: Machine): Machine {
-  const { training } = machine;
-  if (!training) return machine;
-  const least = { gpus: Math.min(machine.gpus, training.gpus) };
-  if (machine.gpuMemoryGiB === undefined) return { ...machine, ...least };
-  return { ...machine, ...least, gpuMemoryGiB: Math.min(machine.gpuMemoryGiB, training.gpuMemoryGiB) };
-}
-
 /**
- * Nodes of a training, and its GPUs as whole nodes: every node starts a process a GPU.
- *
- * @param gpus - that the strategy would take
- * @param machine - one node
+ * No rung of the recipe is the deployment's, or none takes a training: nothing could start, and it is said before anything
+ * is paid for. Rungs that training has alone, as a training plan's, leave the other GPU stages none.
  */
-export function nodesOf(gpus: number, machine: Machine): { gpus: number; nodes: number } {
-  if (machine.gpus === 0 || gpus <= machine.gpus) return { gpus, nodes: 1 };
-  const nodes = Math.floor(gpus / machine.gpus);
-  return { gpus: nodes * machine.gpus, nodes };
-}
-
-/**
- * No rung of the recipe is the deployment's: nothing could start, and it is said before anything is paid for. Rungs that
- * training has alone, as a training plan's, leave the other GPU stages none.
- */
-export function noRung({ capacity }: Pick<Recipe, "capacity">, machine: Machine): Refusal | undefined {
-  const wanted = capacity.rungs;
-  if (!wanted || !machine.rungs || wanted.some((kind) => machine.rungs!.includes(kind))) return undefined;
-  const has = machine.rungs.join(", ");
-  if (machine.training?.rungs.some((kind) => wanted.includes(kind)))
+export function noRung(recipe: Pick<Recipe, "capacity">, machine: Machine): Refusal | undefined {
+  const { rungs: wanted, training: backend } = recipe.capacity;
+  const { rungs, training } = machine;
+  if (wanted && rungs && !wanted.some((kind) => rungs.includes(kind))) {
+    const has = rungs.join(", ");
+    const asked = `capacity.rungs is ${wanted.join(", ")}`;
+    if (training?.some(({ kind }) => wanted.includes(kind)))
+      return {
+        code: "NoCapacity",
+        message: `${asked}, which this deployment has for training alone; preprocess, compile and infer have ${has}.`,
+        remedy: `Name one of ${has} behind it, or leave capacity.rungs out.`,
+      };
     return {
       code: "NoCapacity",
-      message: `capacity.rungs is ${wanted.join(", ")}, which this deployment has for training alone; preprocess, compile and infer have ${has}.`,
-      remedy: `Name one of ${has} behind it, or leave capacity.rungs out.`,
+      message: `${asked}; this deployment has ${has}.`,
+      remedy: "Name one of the deployment's rungs, or leave capacity.rungs out.",
     };
+  }
+  if (!training || trainingLadder(machine, recipe).length > 0) return undefined;
+  const asked = [
+    ...(wanted ? [`capacity.rungs is ${wanted.join(", ")}`] : []),
+    backend ? `capacity.training is ${backend}` : "capacity.training is left out",
+  ].join(" and ");
+  const has = training.map(
+    (rung) => `${rung.kind} ${rung.instanceType} on ${rung.backend}${rung.isPreferred ? "" : " (if it is named)"}`,
+  );
   return {
     code: "NoCapacity",
-    message: `capacity.rungs is ${wanted.join(", ")}; this deployment has ${has}.`,
-    remedy: "Name one of the deployment's rungs, or leave capacity.rungs out.",
+    message: `No rung is left for training: ${asked}; this deployment trains on ${has.join(", ")}.`,
+    remedy: "Name one of these kinds in capacity.rungs and its service in capacity.training, or leave both out.",
   };
 }
 

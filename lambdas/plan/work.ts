@@ -10,6 +10,7 @@ import {
   type ObjectStore,
   type Plan,
   type PreprocessCase,
+  type Recipe,
   type RunRequest,
   type Strategy,
   strategy as strategyNames,
@@ -17,10 +18,9 @@ import {
   trainTaskId,
   under,
 } from "../../lib/contracts/index.ts";
-import { gpusOf } from "./choices.ts";
 import { compileHash, engineHash, inferHash, preprocessHash, trainHash } from "./hashes.ts";
 import { type IngestedCase, inBatches } from "./inputs.ts";
-import { nodesOf, trainerOf } from "./rungs.ts";
+import { type Place, placeOf } from "./place.ts";
 
 export interface EngineWork {
   name: string;
@@ -35,13 +35,11 @@ export interface EngineWork {
   missing: Set<string>;
 }
 
-export interface TrainingWork {
+export interface TrainingWork extends Place {
   name: string;
   taskId: string;
   fold: Fold;
   strategy: Strategy;
-  gpus: number;
-  nodes: number;
   hash: string;
   outputPrefix: string;
   trained: boolean;
@@ -96,8 +94,7 @@ export async function workOf(
   choices: Ladder,
   machine: Machine,
   store: ObjectStore,
-  /** What one ddp training may have. */
-  cluster: Machine = machine,
+  recipe: Recipe,
 ): Promise<Work> {
   const exists = (key: string) => store.exists(under(request.artefactsUri, key));
   // Only what the chosen folds use is made into arrays.
@@ -114,20 +111,19 @@ export async function workOf(
   });
 
   const trainings: TrainingWork[] = [];
-  const trainer = trainerOf(machine);
   for (const fold of plan.folds)
     for (const strategy of choices.strategies) {
-      const { gpus, nodes } = nodesOf(gpusOf(strategy, plan.batch, cluster), trainer);
+      const place = placeOf(strategy, plan.batch, machine, recipe);
+      const { gpus, node } = place;
       const hashes = (part: "train" | "validation") => fold[part].map((id) => arrays.get(id)!);
-      const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine: trainer });
+      const hash = trainHash(request, { arrays: hashes("train"), plan, strategy, gpus, machine: node });
       const outputPrefix = keys.output("train", hash);
       trainings.push({
         name: `${fold.name}-${strategy}`,
         taskId: trainTaskId(fold.name, strategy),
         fold,
         strategy,
-        gpus,
-        nodes,
+        ...place,
         hash,
         outputPrefix,
         trained: await exists(keys.outputResult(outputPrefix)),

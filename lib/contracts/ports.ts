@@ -1,6 +1,7 @@
 // What a lambda's core needs from the outside; handlers give it AWS, lib/local gives it this machine.
 import type { z } from "zod";
 import { VoxelburstError } from "./error.ts";
+import type { GpuInstanceTypeName } from "./instance-types.ts";
 import type { RungKind } from "./rung.ts";
 import { parseOrThrow } from "./validate.ts";
 
@@ -26,6 +27,18 @@ export interface ObjectStore {
   list(prefixUri: string, options?: { byContent?: boolean }): Promise<ObjectInfo[]>;
 }
 
+/** What plan is told of a rung of training; the instance's type says the rest. */
+export interface TrainingRung {
+  kind: RungKind;
+  instanceType: GpuInstanceTypeName;
+  /** Dollars an hour, where the deployment says more than the table. */
+  usdPerHour?: number;
+  backend: "sagemaker" | "batch";
+  /** Used also by a recipe that names no backend. */
+  isPreferred?: boolean;
+  isForSeveralNodes?: boolean;
+}
+
 /** Where the stages will run: what plan chooses defaults and estimates by. */
 export interface Machine {
   where: "local" | "aws";
@@ -48,9 +61,8 @@ export interface Machine {
   nodes?: number;
   /** AWS: dollars of it, where the deployment says more than the table. */
   usdPerHour?: number;
-  /** AWS: an instance that a training prefers, and the kinds of its rungs. @default - as of the other GPU stages */
-  training?: Required<Pick<Machine, "instanceType" | "gpus" | "gpuName" | "gpuMemoryGiB" | "memoryGiB" | "rungs">> &
-    Pick<Machine, "usdPerHour">;
+  /** AWS: the rungs of training, in the order in which a run tries them. @default - as the other GPU stages */
+  training?: readonly TrainingRung[];
   /** AWS: infer may be a SageMaker batch transform, whose input plan writes too. @default false */
   transform?: boolean;
   /** AWS: kinds of rungs that every GPU stage has. @default - every kind */

@@ -15,9 +15,10 @@ import { Observability } from "../cloud/observability.ts";
 import { NightlySchedule } from "../cloud/schedule.ts";
 import type { Storage } from "../cloud/storage.ts";
 import type { Deployment } from "../contracts/deployment.ts";
+import { VoxelburstError } from "../contracts/error.ts";
 import { GPU_INSTANCE_TYPES, type GpuInstanceTypeName } from "../contracts/instance-types.ts";
 import { OUTPUTS } from "../contracts/outputs.ts";
-import type { Machine } from "../contracts/ports.ts";
+import type { Machine, TrainingRung } from "../contracts/ports.ts";
 import { Compile } from "../stages/compile.ts";
 import { Infer } from "../stages/infer.ts";
 import { Ingest } from "../stages/ingest.ts";
@@ -45,6 +46,9 @@ export interface WorkflowStackProps extends StackProps {
 /** Of the engine triton: engines/triton_engine.py refuses older GPUs. */
 const TRITON_CAPABILITY = 8.9;
 
+/** Of the 4 KB that Lambda allows a function's environment: the others of plan and report take the rest. */
+const MOST_MACHINE_BYTES = 3_000;
+
 /** The seven stages, the state machine that composes them, and what starts it. */
 export class WorkflowStack extends Stack {
   readonly workflow: Workflow;
@@ -66,7 +70,7 @@ export class WorkflowStack extends Stack {
       targets: deployment.notifications,
     });
     const train = new Train(this, "Train", { ...sageMaker, training: deployment.training });
-    const machineJson = JSON.stringify(machineOf(props, train.rungs));
+    const machineJson = machineJsonOf(props, train.rungs);
     const plan = new Plan(this, "Plan", { buckets, machineJson });
     const ledger = new Ledger(this, "Ledger", { deployment, buckets, encryptionKey: storage.key });
     const report = new Report(this, "Report", { buckets, machineJson, ledger });
@@ -159,7 +163,7 @@ export class WorkflowStack extends Stack {
   }
 }
 
-/** What plan and report are told: the first fleet is what GPU stages run on, and training what it prefers to that. */
+/** What plan and report are told: the first fleet is what GPU stages run on, and training has rungs of its own. */
 function machineOf({ gpus, deployment }: WorkflowStackProps, trainRungs: readonly RungData[]): Machine {
   const { transform, training } = deployment;
   const first = gpus[0]!;
@@ -169,7 +173,7 @@ function machineOf({ gpus, deployment }: WorkflowStackProps, trainRungs: readonl
     ...instanceOf(first.config),
     cpus: first.gpu.vcpus,
     nodes: training.nodes,
-    training: trainingOf(training.nodes, trainRungs),
+    training: trainRungs.map(trainingRung),
     transform: transform.enabled,
     rungs: [...new Set(gpus.map(({ rung }) => rung))],
     // Each fleet is one; a training plan or a batch transform stands before them.
@@ -189,16 +193,29 @@ function machineOf({ gpus, deployment }: WorkflowStackProps, trainRungs: readonl
   };
 }
 
-/** The first rung that a training of the deployment's nodes suits, as Train's ladder has it when a recipe says nothing. */
-function trainingOf(nodes: number, rungs: readonly RungData[]): Machine["training"] {
-  const preferred = rungs.filter(({ isPreferred }) => isPreferred);
-  const rung = preferred.find(({ isForSeveralNodes }) => nodes === 1 || isForSeveralNodes) ?? preferred[0]!;
-  return { ...instanceOf(rung), rungs: [...new Set(rungs.map(({ kind }) => kind))] };
+/** Without what is false: every rung counts in the environment. */
+const trainingRung = (rung: RungData): TrainingRung => ({
+  kind: rung.kind,
+  instanceType: rung.instanceType as GpuInstanceTypeName,
+  ...pricedAs(rung),
+  backend: rung.backend!,
+  ...(rung.isPreferred && { isPreferred: true }),
+  ...(rung.isForSeveralNodes && { isForSeveralNodes: true }),
+});
+
+/** @throws VoxelburstError DeploymentInvalid where the fleets are more than a function's environment can tell it of */
+function machineJsonOf(props: WorkflowStackProps, trainRungs: readonly RungData[]): string {
+  const json = JSON.stringify(machineOf(props, trainRungs));
+  if (json.length <= MOST_MACHINE_BYTES) return json;
+  throw new VoxelburstError(
+    "DeploymentInvalid",
+    `${props.gpus.length} fleets give training ${trainRungs.length} rungs: more than plan's environment can hold.`,
+    "Name fewer fleets.",
+    { field: "fleets", got: `${json.length} bytes`, allowed: `${MOST_MACHINE_BYTES} bytes` },
+  );
 }
 
-/** @param of - a rung, or the first fleet with its own price */
-function instanceOf(of: Pick<RungData, "instanceType" | "usdPerHour">) {
-  const instanceType = of.instanceType as GpuInstanceTypeName;
+function instanceOf({ instanceType, usdPerHour }: GpuFleet["config"]) {
   const { gpus, gpuName, gpuMemoryGiB, memoryGiB } = GPU_INSTANCE_TYPES[instanceType];
-  return { instanceType, gpus, gpuName, gpuMemoryGiB, memoryGiB, ...pricedAs(of) };
+  return { instanceType, gpus, gpuName, gpuMemoryGiB, memoryGiB, ...pricedAs({ usdPerHour }) };
 }

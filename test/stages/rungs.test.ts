@@ -1,12 +1,19 @@
 // The rungs that a deployment's configuration becomes, stage by stage.
+import type { Stack } from "aws-cdk-lib";
+import { Template } from "aws-cdk-lib/assertions";
+import type * as sfn from "aws-cdk-lib/aws-stepfunctions";
+import jsonata from "jsonata";
 import { describe, expect, it } from "vitest";
+import { trainingLadder } from "../../lambdas/plan/place.ts";
 import {
   type DeploymentInput,
+  type Machine,
   mostUsdPerHour,
   reserveInput,
   rungKind,
   SAGEMAKER_MOST_PER_EC2,
 } from "../../lib/contracts/index.ts";
+import { expressionOf } from "../../lib/local/asl/jsonata-evaluate.ts";
 import { voxelburstApp } from "../../lib/stacks/voxelburst-app.ts";
 import type { RungData } from "../../lib/stages/rung.ts";
 import type { JobStage } from "../../lib/stages/stage-context.ts";
@@ -130,6 +137,38 @@ describe("trainings", () => {
     expect(onDemand).toMatchObject({ ResourceConfig: { KeepAlivePeriodInSeconds: 900 }, keepAliveSeconds: 900 });
     expect(Train.map(({ isForSeveralNodes }) => isForSeveralNodes)).toEqual([true, false, true, true]);
     expect(planned?.Environment).toEqual({ FI_PROVIDER: "efa", FI_EFA_USE_HUGE_PAGE: "0" });
+  });
+
+  it("are planned for the rungs that the state machine then tries, in that order", async () => {
+    const configuration: DeploymentInput = {
+      fleets: [
+        { rung: "spot", instanceType: "p5en.48xlarge" },
+        { rung: "on-demand", instanceType: "p5.48xlarge" },
+        { rung: "smaller-gpu", instanceType: "g6e.xlarge" },
+      ],
+      training: { trainingPlanArn: plan, planInstanceType: "p5en.48xlarge", nodes: 2 },
+    };
+    const app = voxelburstApp({ context: { "aws:cdk:bundling-stacks": [], voxelburst: configuration } });
+    const stack = app.node.findChild("VoxelburstWorkflow") as Stack;
+    const { rungs } = stack.node.findChild("Train") as unknown as JobStage;
+    const [json] = Object.values(Template.fromStack(stack).findResources("AWS::Lambda::Function")).flatMap(
+      ({ Properties }) => Properties.Environment?.Variables?.VOXELBURST_MACHINE ?? [],
+    );
+    const machine: Machine = JSON.parse(json);
+    const state = app.node.findAll().find(({ node }) => node.id === "TrainRungs") as sfn.Pass;
+    const { trainRungs } = (state.toStateJson() as { Assign: Record<string, string> }).Assign;
+    const expression = jsonata(expressionOf(trainRungs)!);
+    for (const kinds of [undefined, ["on-demand", "reservation"], ["spot"], ["smaller-gpu", "spot"]] as const)
+      for (const trainOn of [undefined, "batch", "sagemaker"] as const)
+        for (const nodes of [1, 2]) {
+          const variables = { plan: { rungs: kinds, trainOn }, training: { nodes }, ladders: { train: rungs } };
+          const tried: RungData[] = await expression.evaluate(undefined, variables);
+          const recipe = { capacity: { rungs: kinds && [...kinds], training: trainOn, pricedAs: "p5.4xlarge" } };
+          const planned = trainingLadder(machine, recipe).filter((rung) => nodes === 1 || rung.isForSeveralNodes);
+          const shown = (all: readonly { kind: string; instanceType: string; backend?: string }[]) =>
+            all.map(({ kind, instanceType, backend }) => `${kind} ${instanceType} ${backend}`);
+          expect(shown(planned), JSON.stringify([kinds, trainOn, nodes])).toEqual(shown(tried));
+        }
   });
 
   it("take a Capacity Block through Batch whatever is preferred: SageMaker cannot use it", () => {

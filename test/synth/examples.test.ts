@@ -222,7 +222,7 @@ it("a state machine with a training plan may train on the plan and on the capaci
     ).toBe(true);
 });
 
-it("plan is told of the training plan's instances beside those of the other stages", () => {
+it("plan is told of training's rungs, of which a training plan is the first", () => {
   const [machine] = templateFilesIn(synthesised.get("p5en-training-plan.json")!.outdir)
     .flatMap((file) => Object.values<Resource>(JSON.parse(readFileSync(file, "utf8")).Resources))
     .flatMap(({ Properties }) => (Properties?.Environment?.Variables?.VOXELBURST_MACHINE as string) ?? []);
@@ -231,11 +231,28 @@ it("plan is told of the training plan's instances beside those of the other stag
     gpus: 1,
     nodes: 2,
     rungs: ["spot", "on-demand"],
-    training: { instanceType: "p5en.48xlarge", gpus: 8, rungs: ["reservation", "spot", "on-demand"] },
+    training: [
+      {
+        kind: "reservation",
+        instanceType: "p5en.48xlarge",
+        backend: "sagemaker",
+        isPreferred: true,
+        isForSeveralNodes: true,
+      },
+      { kind: "spot", instanceType: "p5.4xlarge", backend: "sagemaker", isPreferred: true },
+      {
+        kind: "on-demand",
+        instanceType: "p5.4xlarge",
+        backend: "sagemaker",
+        isPreferred: true,
+        isForSeveralNodes: true,
+      },
+      { kind: "on-demand", instanceType: "p5.4xlarge", backend: "batch", isForSeveralNodes: true },
+    ],
   });
 });
 
-it("plan is told of a fleet's own price, of the first one and of the one that training prefers", () => {
+it("plan is told of a fleet's own price, also of training's rungs", () => {
   const context = {
     "aws:cdk:bundling-stacks": [],
     voxelburst: {
@@ -254,7 +271,44 @@ it("plan is told of a fleet's own price, of the first one and of the one that tr
   expect(JSON.parse(machine!)).toMatchObject({
     instanceType: "g6e.xlarge",
     usdPerHour: 1.5,
-    // Spot takes no training of several nodes.
-    training: { instanceType: "p5e.48xlarge", gpus: 8, usdPerHour: 90 },
+    training: expect.arrayContaining([expect.objectContaining({ instanceType: "p5e.48xlarge", usdPerHour: 90 })]),
   });
+});
+
+describe("the environment of a function", () => {
+  const MOST_BYTES = 4_096; // Lambda's quota, of all names and values together
+  const fleetsOf = (types: readonly string[]) => ({
+    "aws:cdk:bundling-stacks": [],
+    voxelburst: {
+      fleets: types.flatMap((instanceType) =>
+        ["on-demand", "smaller-gpu"].map((rung) => ({ rung, instanceType, usdPerHour: 123.456 })),
+      ),
+    },
+  });
+
+  it("is within Lambda's quota in every configuration", () => {
+    const sizes = CONFIGURATIONS.flatMap((each) => templateFilesIn(synthesised.get(each)!.outdir)).flatMap(sizesIn);
+    expect(sizes.length).toBeGreaterThan(20);
+    expect(Math.max(...sizes)).toBeLessThan(MOST_BYTES);
+  });
+
+  it("is so with the most rungs that plan can be told of; more fleets are refused by name", () => {
+    const types = ["p5.4xlarge", "p5.48xlarge", "p5e.48xlarge", "p5en.48xlarge", "g6e.xlarge"];
+    const stack = voxelburstApp({ context: fleetsOf(types) }).node.findChild("VoxelburstWorkflow") as Stack;
+    const sizes = Object.values<Resource>(Template.fromStack(stack).toJSON().Resources).flatMap(sizeOf);
+    expect(Math.max(...sizes)).toBeGreaterThan(2_500);
+    expect(Math.max(...sizes)).toBeLessThan(MOST_BYTES);
+    const more = [...types, "g6e.4xlarge", "g6e.48xlarge", "g5.4xlarge", "g5.48xlarge"];
+    expect(() => voxelburstApp({ context: fleetsOf(more) })).toThrow(/18 fleets give training 36 rungs/);
+  });
+
+  function sizesIn(file: string): number[] {
+    return Object.values<Resource>(JSON.parse(readFileSync(file, "utf8")).Resources).flatMap(sizeOf);
+  }
+
+  function sizeOf({ Type, Properties }: Resource): number[] {
+    if (Type !== "AWS::Lambda::Function") return [];
+    const variables = Object.entries(Properties.Environment?.Variables ?? {});
+    return [variables.reduce((sum, [name, value]) => sum + name.length + resolved(value).length, 0)];
+  }
 });
