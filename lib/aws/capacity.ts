@@ -10,6 +10,7 @@ import {
 import { DescribeTrainingPlanCommand, SageMakerClient } from "@aws-sdk/client-sagemaker";
 import type { Deployment } from "../contracts/deployment.ts";
 import { GPU_INSTANCE_TYPES, type GpuInstanceTypeName } from "../contracts/instance-types.ts";
+import { CPU_INSTANCE_TYPES } from "../contracts/prices.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
 
 /** A type that is configured: by which options, and in which of the zones it has to be. */
@@ -81,6 +82,27 @@ function offeringCheck({ type, options, isInFirstZone }: Use, zones: string[], w
   return options.includes("fleets")
     ? fail(name, otherwise, remedy)
     : warn(name, otherwise, `${remedy} Without, infer falls to the fleets' arrays.`);
+}
+
+/** What ingest's compute environments name, whatever the configuration says. */
+export async function ingestTypeCheck(client: EC2Client = new EC2Client({})): Promise<Check[]> {
+  const { InstanceTypeOfferings = [] } = await client.send(
+    new DescribeInstanceTypeOfferingsCommand({
+      LocationType: "region",
+      Filters: [{ Name: "instance-type", Values: [...CPU_INSTANCE_TYPES] }],
+    }),
+  );
+  const offered = new Set<string>(InstanceTypeOfferings.map(({ InstanceType }) => InstanceType!));
+  const missing = CPU_INSTANCE_TYPES.filter((type) => !offered.has(type));
+  return [
+    missing.length === 0
+      ? ok("ingest's instance types", CPU_INSTANCE_TYPES.join(", "))
+      : warn(
+          "ingest's instance types",
+          `the region has no ${missing.join(", ")}`,
+          "Batch may refuse compute environments that name them: deploy to a region that has all four.",
+        ),
+  ];
 }
 
 /** Our table was transcribed by hand: EC2 itself is the authority on which types exist, and on vCPUs, GPUs and EFA. */

@@ -8,6 +8,7 @@ import { STACKS } from "../contracts/outputs.ts";
 import { PRICES_DATE, PRICES_REGION } from "../contracts/prices.ts";
 import {
   addressChecks,
+  ingestTypeCheck,
   instanceTypeChecks,
   offeringChecks,
   reservationChecks,
@@ -37,6 +38,7 @@ export async function examineAccount(config: Deployment): Promise<Check[]> {
   const add = async (name: string, of: () => Promise<Check[]>) => void checks.push(...(await look(name, of)));
   await add("zones", () => offeringChecks(config));
   await add("instance types", () => instanceTypeChecks(config));
+  await add("ingest's instance types", () => ingestTypeCheck());
   await add("quotas", () => quotaChecks(config));
   await add("reservations", () => reservationChecks(config));
   await add("training plan", () => trainingPlanChecks(config));

@@ -1,6 +1,12 @@
 // doctor's questions to AWS: those that moto answers for real, and recorded answers for what it does not know.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { instanceTypeChecks, offeringChecks, reservationChecks, trainingPlanChecks } from "../../lib/aws/capacity.ts";
+import {
+  ingestTypeCheck,
+  instanceTypeChecks,
+  offeringChecks,
+  reservationChecks,
+  trainingPlanChecks,
+} from "../../lib/aws/capacity.ts";
 import { examineAccount } from "../../lib/aws/doctor.ts";
 import { organizationChecks } from "../../lib/aws/organization.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
@@ -49,6 +55,18 @@ describe("against moto", () => {
     for (const stack of stacks) expect(stack).toMatchObject({ state: "warning", found: "not deployed" });
     for (const { state, remedy } of checks) if (state !== "ok") expect(remedy).toMatch(/\S{3}/);
   }, 180_000);
+
+  test("ingest's types are there, or those are named that the region has not", async () => {
+    expect(await ingestTypeCheck()).toMatchObject([{ state: "ok", found: expect.stringContaining("r6id.4xlarge") }]);
+    const asked = new RecordedAws();
+    vi.stubEnv("AWS_ENDPOINT_URL_EC2", await asked.start());
+    const offered = ["m5d.4xlarge", "r5d.4xlarge"].map((type) => `<item><instanceType>${type}</instanceType></item>`);
+    asked.answers.DescribeInstanceTypeOfferings = `<DescribeInstanceTypeOfferingsResponse><instanceTypeOfferingSet>${offered.join("")}</instanceTypeOfferingSet></DescribeInstanceTypeOfferingsResponse>`;
+    expect(await ingestTypeCheck()).toMatchObject([
+      { state: "warning", found: "the region has no m6id.4xlarge, r6id.4xlarge" },
+    ]);
+    asked.stop();
+  });
 
   test("a type is offered in some zones of the region, and refused in a zone that has none", async () => {
     const [offered] = await offeringChecks(configured({ fleets: [spot("p4d.24xlarge")] }));
