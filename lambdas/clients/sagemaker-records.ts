@@ -10,11 +10,10 @@ import {
   StopTransformJobCommand,
 } from "@aws-sdk/client-sagemaker";
 import type { BoundedJob } from "../../lib/contracts/ledger.ts";
+import { SAGEMAKER_LOGS } from "../../lib/contracts/sagemaker-logs.ts";
 import type { InstanceTime } from "../ledger/bound.ts";
 import type { JobUse } from "../ledger/ports.ts";
 import type { LastLines } from "./last-lines.ts";
-
-const LOG_GROUPS = { training: "/aws/sagemaker/TrainingJobs", transform: "/aws/sagemaker/TransformJobs" };
 
 const isOver = (status: string | undefined) => ["Completed", "Failed", "Stopped"].includes(status ?? "");
 
@@ -66,7 +65,7 @@ export class SageMakerRecords {
         use.times.push(...spans.map((span) => ({ instance: `${name}#${instance}`, ...span })));
       // What waits for instances, managed spot in the middle of a training too, writes no line and hangs on nothing.
       if (!running || !record.worksSince) continue;
-      const group = LOG_GROUPS[job.service === "training" ? "training" : "transform"];
+      const group = SAGEMAKER_LOGS[job.service === "training" ? "training" : "transform"];
       const lastSignMs = await this.lines?.lastMsOfAll(group, `${name}/`);
       const startedAtMs = record.worksSince.getTime();
       use.running.push({ id: name, startedAtMs, ...(lastSignMs === undefined ? {} : { lastSignMs }) });

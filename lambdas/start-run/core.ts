@@ -12,6 +12,7 @@ import {
   type ReserveOutput,
   type RunRequest,
   readJson,
+  runIdStart,
   runRequest,
   toJsonLines,
   under,
@@ -218,7 +219,7 @@ function requestOf(examined: Examination, attempt: number, ports: StartRunPorts)
   const ingestShards = Math.max(2, ports.ingestShards(cases.length));
   return {
     schema: 1,
-    runId: `${input.dataset}-${identity.slice(0, 12)}-${attempt}`,
+    runId: `${runIdStart(input.dataset, identity)}${attempt}`,
     identity,
     attempt,
     ...(input.nonce === undefined ? {} : { nonce: input.nonce }),

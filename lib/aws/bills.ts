@@ -7,11 +7,13 @@ import {
   type StackResourceSummary,
   type StackSummary,
 } from "@aws-sdk/client-cloudformation";
-import { CloudWatchLogsClient, DescribeLogGroupsCommand } from "@aws-sdk/client-cloudwatch-logs";
+import { CloudWatchLogsClient } from "@aws-sdk/client-cloudwatch-logs";
 import { EC2Client, paginateDescribeCapacityReservations, paginateDescribeInstances } from "@aws-sdk/client-ec2";
 import { paginateListTrainingJobs, paginateListTransformJobs, SageMakerClient } from "@aws-sdk/client-sagemaker";
 import { STACKS } from "../contracts/outputs.ts";
+import { SAGEMAKER_LOGS } from "../contracts/sagemaker-logs.ts";
 import { assetImages } from "./asset-images.ts";
+import { findLogGroup } from "./sagemaker-logs.ts";
 
 export interface Bill {
   what: string;
@@ -42,9 +44,6 @@ const JOB_NAMES = ["train-", "infer-"] as const;
 
 /** CloudFormation lists a deleted stack for so long; what an earlier one kept is found by its tag alone. */
 export const LISTED_DAYS = 90;
-
-/** Groups that SageMaker makes, one an account: in no stack. */
-const SAGEMAKER_LOGS = ["/aws/sagemaker/TrainingJobs", "/aws/sagemaker/TransformJobs"];
 
 /** Stacks of this application that exist, and every one that was deleted in those days: each may have kept something. */
 async function stacksOf(client: CloudFormationClient): Promise<StackSummary[]> {
@@ -119,16 +118,14 @@ async function outside(): Promise<Bill[]> {
 async function sageMakerLogGroups(): Promise<Bill[]> {
   const client = new CloudWatchLogsClient({});
   const found: Bill[] = [];
-  for (const group of SAGEMAKER_LOGS) {
-    const { logGroups = [] } = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: group }));
-    if (logGroups.some(({ logGroupName }) => logGroupName === group))
+  for (const group of Object.values(SAGEMAKER_LOGS))
+    if (await findLogGroup(client, group))
       found.push({
         what: "SageMaker log group",
         id: group,
         why: "bills what it keeps, of all jobs of the account",
         goes: false,
       });
-  }
   return found;
 }
 

@@ -9,6 +9,7 @@ import {
 } from "@aws-sdk/client-sagemaker";
 import { describeJobs } from "../../lambdas/clients/describe-jobs.ts";
 import { type StageName, stageName } from "../contracts/index.ts";
+import { SAGEMAKER_LOGS } from "../contracts/sagemaker-logs.ts";
 import type { RunEvent } from "./runs.ts";
 
 export interface RunJob {
@@ -89,8 +90,7 @@ export class RunJobs {
   /** Where the job's containers write: one stream a child and attempt. Batch forgets a job seven days after its end. */
   async streams(job: RunJob): Promise<LogStream[]> {
     if (job.kind !== "batch") {
-      const group = job.kind === "training" ? "/aws/sagemaker/TrainingJobs" : "/aws/sagemaker/TransformJobs";
-      return [{ group, stream: `${job.id}/`, isPrefix: true, job }];
+      return [{ group: SAGEMAKER_LOGS[job.kind], stream: `${job.id}/`, isPrefix: true, job }];
     }
     const [parent] = await describeJobs(this.batch, [job.id]);
     if (!parent) return [];

@@ -1,6 +1,6 @@
 // Which runs are of exactly the content that a dataset has in the bucket: start-run's own identity of it.
 import { examineDataset } from "../../lambdas/start-run/core.ts";
-import { keys, under } from "../contracts/index.ts";
+import { keys, runIdStart, under } from "../contracts/index.ts";
 import type { Cloud } from "./cloud.ts";
 import type { CloudRun } from "./runs.ts";
 
@@ -24,6 +24,6 @@ export async function isOfContent(cloud: Cloud, dataset: string): Promise<(run: 
     },
     { store, version: deployed.version, pseudonymKey: "no part of the identity" },
   );
-  const start = `${dataset}-${identity.slice(0, 12)}-`;
+  const start = runIdStart(dataset, identity);
   return ({ runId }) => runId.startsWith(start) && /^\d+$/.test(runId.slice(start.length));
 }

@@ -1,9 +1,16 @@
 // SageMaker's own log groups: the service makes them, one an account, so that no template of ours may own them and give
 // them what lib/cloud/log-groups.ts gives the app's. Batch's /aws/batch/job gets nothing: every job definition names the
 // app's group.
-import { CloudWatchLogsClient, DescribeLogGroupsCommand } from "@aws-sdk/client-cloudwatch-logs";
+import { CloudWatchLogsClient, DescribeLogGroupsCommand, type LogGroup } from "@aws-sdk/client-cloudwatch-logs";
 import type { Deployment } from "../contracts/deployment.ts";
+import { SAGEMAKER_LOGS } from "../contracts/sagemaker-logs.ts";
 import { type Check, ok, warn } from "./check.ts";
+
+/** @returns undefined while there is none of exactly that name */
+export async function findLogGroup(client: CloudWatchLogsClient, name: string): Promise<LogGroup | undefined> {
+  const { logGroups = [] } = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: name }));
+  return logGroups.find(({ logGroupName }) => logGroupName === name);
+}
 
 export async function sageMakerLogChecks(
   config: Deployment,
@@ -11,13 +18,12 @@ export async function sageMakerLogChecks(
 ): Promise<Check[]> {
   const { training, transform, retention, keys } = config;
   const groups = [
-    ...(training.backend === "sagemaker" ? ["/aws/sagemaker/TrainingJobs"] : []),
-    ...(transform.enabled ? ["/aws/sagemaker/TransformJobs"] : []),
+    ...(training.backend === "sagemaker" ? [SAGEMAKER_LOGS.training] : []),
+    ...(transform.enabled ? [SAGEMAKER_LOGS.transform] : []),
   ];
   const checks: Check[] = [];
   for (const group of groups) {
-    const { logGroups = [] } = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: group }));
-    const found = logGroups.find(({ logGroupName }) => logGroupName === group);
+    const found = await findLogGroup(client, group);
     const name = `log group ${group}`;
     const aws = (command: string, options: string) => `\`aws logs ${command} --log-group-name ${group} ${options}\``;
     const key = `--kms-key-id ${keys.logKeyArn ?? '<ARN of the key "voxelburst: log groups">'}`;

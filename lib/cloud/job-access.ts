@@ -2,6 +2,7 @@
 import { ArnFormat, Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
 import type * as logs from "aws-cdk-lib/aws-logs";
+import { SAGEMAKER_LOGS } from "../contracts/sagemaker-logs.ts";
 import { acknowledgeWildcards } from "./acknowledge.ts";
 
 const WHY_LISTS = "the service has no resources for its lists, and none that are known before a job exists";
@@ -34,11 +35,11 @@ export function allowJobs(role: iam.Role): void {
 /** When a job wrote its last line, in the log group of Batch's jobs or in SageMaker's own. */
 export function allowLastLines(role: iam.Role, jobLogs: logs.ILogGroup): void {
   const stack = Stack.of(role);
-  const sageMakers = ["TrainingJobs", "TransformJobs"].map((name) =>
+  const sageMakers = Object.values(SAGEMAKER_LOGS).map((resourceName) =>
     stack.formatArn({
       service: "logs",
       resource: "log-group",
-      resourceName: `/aws/sagemaker/${name}`,
+      resourceName,
       arnFormat: ArnFormat.COLON_RESOURCE_NAME,
     }),
   );

@@ -6,6 +6,9 @@ export const runId = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,62}-[0-9a-f]{12}-[1-9][0-9]{0,3}$/, "<dataset>-<12 digits of the identity>-<attempt>");
 
+/** What the names of all runs of a content begin with; the attempt follows. */
+export const runIdStart = (dataset: string, identity: string): string => `${dataset}-${identity.slice(0, 12)}-`;
+
 export const runRequest = z.strictObject({
   schema: z.literal(1),
   runId,

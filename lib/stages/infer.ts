@@ -70,7 +70,7 @@ export class Infer extends Construct implements JobStage {
     // SageMaker reads the lines and writes the answers itself; a container on it has this role too.
     allowObjects(this.transformRole, props.buckets.artefacts, access);
     allowPull(props.image, this.transformRole);
-    allowService(this.transformRole, "TransformJobs", props.buckets.artefacts.encryptionKey!);
+    allowService(this.transformRole, "transform", props.buckets.artefacts.encryptionKey!);
     const arrays = gpuRungs(props.fleets, ({ instanceType, gpu }) =>
       this.job.addDefinition(idOfType(instanceType), shareOfGpu(gpu)),
     );

@@ -4,6 +4,7 @@ import * as iam from "aws-cdk-lib/aws-iam";
 import type * as kms from "aws-cdk-lib/aws-kms";
 import type { Construct } from "constructs";
 import { acknowledgeWildcards } from "../cloud/acknowledge.ts";
+import { SAGEMAKER_LOGS } from "../contracts/sagemaker-logs.ts";
 
 /** Verbs of a kind of job, and the rule by which Step Functions hears of its end. */
 const KINDS = {
@@ -70,11 +71,11 @@ export function jobPolicies(
  *
  * @param outputKey - what the job's output configuration names
  */
-export function allowService(role: iam.Role, noun: "TrainingJobs" | "TransformJobs", outputKey: kms.IKey): void {
+export function allowService(role: iam.Role, kind: keyof typeof SAGEMAKER_LOGS, outputKey: kms.IKey): void {
   const stack = Stack.of(role);
   const allow = (actions: string[], resources: string[], conditions?: Record<string, unknown>) =>
     role.addToPolicy(new iam.PolicyStatement({ actions, resources, ...(conditions ? { conditions } : {}) }));
-  const namespace = `/aws/sagemaker/${noun}`;
+  const namespace = SAGEMAKER_LOGS[kind];
   const logGroups = stack.formatArn({
     service: "logs",
     resource: "log-group",

@@ -63,7 +63,7 @@ export class Train extends Construct implements JobStage {
     });
     allowObjects(this.role, props.buckets.artefacts, { ...access, write: [...access.write, ARCHIVES] });
     allowPull(props.image, this.role);
-    allowService(this.role, "TrainingJobs", props.buckets.artefacts.encryptionKey!);
+    allowService(this.role, "training", props.buckets.artefacts.encryptionKey!);
     this.cluster = new StageJob(this, "Cluster", { ...props, attemptSeconds: MOST_SECONDS });
     allowObjects(this.cluster.role, props.buckets.artefacts, access);
     this.rungs = this.renderRungs();
