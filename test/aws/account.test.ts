@@ -6,24 +6,16 @@ import {
   PutRetentionPolicyCommand,
 } from "@aws-sdk/client-cloudwatch-logs";
 import { CreateRoleCommand, IAMClient } from "@aws-sdk/client-iam";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { look } from "../../lib/aws/check.ts";
 import { sageMakerLogChecks } from "../../lib/aws/sagemaker-logs.ts";
 import { spotRoleChecks } from "../../lib/aws/service-roles.ts";
 import { volumeKeyChecks } from "../../lib/aws/volume-key.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
-import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
+import { useMoto } from "./moto.ts";
 import { RecordedAws } from "./recorded.ts";
 
-let moto: Moto;
-beforeAll(async () => {
-  moto = await startMoto();
-}, 90_000);
-afterAll(() => moto?.stop());
-beforeEach(() => {
-  for (const [name, value] of Object.entries(motoEnvironment(moto.url))) vi.stubEnv(name, value);
-});
-afterEach(() => vi.unstubAllEnvs());
+useMoto();
 
 describe("the role of Spot", () => {
   test("is missed in an account that never used Spot, with the command that makes it, and then found", async () => {

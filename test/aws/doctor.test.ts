@@ -11,7 +11,7 @@ import { examineAccount } from "../../lib/aws/doctor.ts";
 import { organizationChecks } from "../../lib/aws/organization.ts";
 import { type DeploymentInput, deployment } from "../../lib/contracts/index.ts";
 import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
-import { RecordedAws } from "./recorded.ts";
+import { RecordedAws, useRecordedAws } from "./recorded.ts";
 
 const configured = (input: DeploymentInput = {}) => deployment.parse(input);
 const spot = (instanceType: "p5.48xlarge" | "p4d.24xlarge" | "g6e.4xlarge", maxNodes = 2) =>
@@ -186,15 +186,7 @@ describe("the monitor of unusual costs", () => {
 });
 
 describe("a reservation", () => {
-  let aws: RecordedAws;
-  beforeEach(async () => {
-    aws = new RecordedAws();
-    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
-  });
-  afterEach(() => {
-    aws.stop();
-    vi.unstubAllEnvs();
-  });
+  const aws = useRecordedAws();
 
   const reserved = (fields: Record<string, string>) =>
     `<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><capacityReservationSet><item>${Object.entries(
@@ -233,13 +225,13 @@ describe("a reservation", () => {
     ["that is no Capacity Block", { reservationType: "default" }, "failed", /active/],
     ["that has not begun", { state: "scheduled" }, "warning", /scheduled/],
   ])("%s", async (_, fields, state, found) => {
-    aws.answers.DescribeCapacityReservations = reserved(fields as Record<string, string>);
+    aws().answers.DescribeCapacityReservations = reserved(fields as Record<string, string>);
     const [check] = await reservationChecks(config());
     expect(check).toMatchObject({ state, found: expect.stringMatching(found) });
   });
 
   test("that nobody knows", async () => {
-    aws.answers.DescribeCapacityReservations =
+    aws().answers.DescribeCapacityReservations =
       '<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><capacityReservationSet/></DescribeCapacityReservationsResponse>';
     expect(await reservationChecks(config())).toMatchObject([{ state: "failed" }]);
   });
@@ -269,15 +261,7 @@ describe("a type that the region does not have", () => {
 });
 
 describe("a training plan", () => {
-  let aws: RecordedAws;
-  beforeEach(async () => {
-    aws = new RecordedAws();
-    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
-  });
-  afterEach(() => {
-    aws.stop();
-    vi.unstubAllEnvs();
-  });
+  const aws = useRecordedAws();
 
   test.each([
     ["as configured", {}, {}, "ok", /^Active, 2 of 2 ml\.p5en\.48xlarge free in us-east-1a, until 2026-12-01/],
@@ -285,7 +269,7 @@ describe("a training plan", () => {
     ["in a zone without a subnet", {}, { AvailabilityZone: "us-east-1c" }, "warning", /us-east-1c/],
     ["that has not begun", { Status: "Scheduled" }, {}, "warning", /^Scheduled/],
   ])("%s", async (_, fields, capacity, state, found) => {
-    aws.answers.DescribeTrainingPlan = {
+    aws().answers.DescribeTrainingPlan = {
       Status: "Active",
       AvailableInstanceCount: 2,
       TotalInstanceCount: 2,
@@ -306,6 +290,6 @@ describe("a training plan", () => {
       }),
     );
     expect(check).toMatchObject({ state, found: expect.stringMatching(found) });
-    expect(aws.inputsOf("DescribeTrainingPlan")).toEqual([{ TrainingPlanName: "h200" }]);
+    expect(aws().inputsOf("DescribeTrainingPlan")).toEqual([{ TrainingPlanName: "h200" }]);
   });
 });

@@ -6,20 +6,12 @@ import {
   DeleteVpcEndpointsCommand,
   EC2Client,
 } from "@aws-sdk/client-ec2";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { endpointChecks } from "../../lib/aws/endpoints.ts";
 import { JOB_ENDPOINTS, type JobEndpoint } from "../../lib/contracts/index.ts";
-import { type Moto, motoEnvironment, startMoto } from "./moto.ts";
+import { useMoto } from "./moto.ts";
 
-let moto: Moto;
-beforeAll(async () => {
-  moto = await startMoto();
-}, 90_000);
-afterAll(() => moto?.stop());
-beforeEach(() => {
-  for (const [name, value] of Object.entries(motoEnvironment(moto.url))) vi.stubEnv(name, value);
-});
-afterEach(() => vi.unstubAllEnvs());
+useMoto();
 
 /** An existing VPC with a route table; `make` adds an endpoint to it, `ask` is doctor's question. */
 async function existing() {

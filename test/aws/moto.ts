@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { afterAll, afterEach, beforeAll, beforeEach, vi } from "vitest";
 
 const python = path.resolve(import.meta.dirname, "../../.venv/bin/python");
 const script = path.resolve(import.meta.dirname, "moto_server.py");
@@ -30,3 +31,16 @@ export const motoEnvironment = (url: string): Record<string, string> => ({
   AWS_SECRET_ACCESS_KEY: "secret",
   AWS_EC2_METADATA_DISABLED: "true",
 });
+
+/** One for all tests around, which the SDK's default clients reach. */
+export function useMoto(): void {
+  let moto: Moto;
+  beforeAll(async () => {
+    moto = await startMoto();
+  }, 90_000);
+  afterAll(() => moto?.stop());
+  beforeEach(() => {
+    for (const [name, value] of Object.entries(motoEnvironment(moto.url))) vi.stubEnv(name, value);
+  });
+  afterEach(() => vi.unstubAllEnvs());
+}

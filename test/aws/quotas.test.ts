@@ -1,11 +1,10 @@
 // doctor's quotas: what a deployment can ask for at once, and what recorded answers of Service Quotas hold of it.
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { trainConcurrency } from "../../lambdas/plan/shards.ts";
 import { look } from "../../lib/aws/check.ts";
 import { needsOf, quotaChecks } from "../../lib/aws/quotas.ts";
 import { type DeploymentInput, deployment, type Machine, MOST_AT_ONCE } from "../../lib/contracts/index.ts";
-import { motoEnvironment } from "./moto.ts";
-import { RecordedAws } from "./recorded.ts";
+import { useRecordedAws } from "./recorded.ts";
 
 const configured = (input: DeploymentInput = {}) => deployment.parse(input);
 const spot = (instanceType: "p5.48xlarge" | "p4d.24xlarge", maxNodes = 2) =>
@@ -13,15 +12,7 @@ const spot = (instanceType: "p5.48xlarge" | "p4d.24xlarge", maxNodes = 2) =>
 const onDemand = { rung: "on-demand", instanceType: "g5.4xlarge" } as const;
 
 describe("quotas", () => {
-  let aws: RecordedAws;
-  beforeEach(async () => {
-    aws = new RecordedAws();
-    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
-  });
-  afterEach(() => {
-    aws.stop();
-    vi.unstubAllEnvs();
-  });
+  const aws = useRecordedAws();
 
   test("are needed for what all fleets can ask for at once, by EC2's families", () => {
     const config = configured({
@@ -63,7 +54,7 @@ describe("quotas", () => {
   });
 
   test("that are too low or not there fail, with the quota's code and what to ask for", async () => {
-    aws.answers.ListServiceQuotas = ({ ServiceCode, NextToken }: Record<string, string>) =>
+    aws().answers.ListServiceQuotas = ({ ServiceCode, NextToken }: Record<string, string>) =>
       ServiceCode === "ec2"
         ? NextToken
           ? { Quotas: [{ QuotaCode: "L-34B43A08", Value: 640 }] }
@@ -141,7 +132,7 @@ describe("quotas", () => {
     "of SageMaker that hold %i of eight fail where no training fits, and warn where some do",
     async (Value, expected) => {
       const QuotaName = "ml.p5.48xlarge for training job usage";
-      aws.answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
+      aws().answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
         Quotas: ServiceCode === "sagemaker" ? [{ QuotaCode: "L-1", QuotaName, Value }] : [],
       });
       const checks = await quotaChecks(
@@ -158,7 +149,7 @@ describe("quotas", () => {
     ],
     [1000, { state: "ok", found: "1000, 20 needed" }],
   ])("of Lambda's concurrency is shown: %i", async (Value, expected) => {
-    aws.answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
+    aws().answers.ListServiceQuotas = ({ ServiceCode }: Record<string, string>) => ({
       Quotas: ServiceCode === "lambda" ? [{ QuotaCode: "L-B99A9384", QuotaName: "Concurrent executions", Value }] : [],
     });
     const checks = await quotaChecks(configured());
@@ -166,7 +157,10 @@ describe("quotas", () => {
   });
 
   test("that may not be looked at are a warning, and the rest is looked at all the same", async () => {
-    aws.answers.ListServiceQuotas = { __type: "AccessDeniedException", message: "not authorized to ListServiceQuotas" };
+    aws().answers.ListServiceQuotas = {
+      __type: "AccessDeniedException",
+      message: "not authorized to ListServiceQuotas",
+    };
     expect(await look("quotas", () => quotaChecks(configured()))).toMatchObject([
       { name: "quotas", state: "warning", found: expect.stringContaining("ListServiceQuotas") },
     ]);

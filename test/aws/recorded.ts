@@ -2,6 +2,8 @@
 // executions of JSONata machines, their history, the logs of jobs. Shapes are those of the SDK's models.
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, vi } from "vitest";
+import { motoEnvironment } from "./moto.ts";
 
 /** An object for AWS's JSON protocols, a text for its XML ones. */
 type Answer = object | string | ((input: Record<string, never>) => object | string | Promise<object | string>);
@@ -64,4 +66,18 @@ function actionOf({ headers, url }: IncomingMessage): string {
   const target = headers["x-amz-target"];
   if (target) return String(target).split(".").at(-1)!;
   return url!.split("?")[0]!.split("/").at(-1)!;
+}
+
+/** One for each test around, which the SDK's default clients reach: the present one's. */
+export function useRecordedAws(): () => RecordedAws {
+  let aws: RecordedAws;
+  beforeEach(async () => {
+    aws = new RecordedAws();
+    for (const [name, value] of Object.entries(motoEnvironment(await aws.start()))) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    aws.stop();
+    vi.unstubAllEnvs();
+  });
+  return () => aws;
 }
