@@ -17,7 +17,6 @@ from .. import contract, errors, host
 from ..contract import Network, Plan, Zyx
 from ..engines import NAMES as ENGINES
 from ..engines import device as current_device
-from ..loaders import Cases
 from ..loaders.torch_loader import workers_of
 from ..progress import Progress
 from ..training.strategy import NAMES
@@ -25,7 +24,7 @@ from .distributed_rows import RANK, add_scaling, distributed_row, rank_main
 from .operations import matrix_teraflops, teraflop
 from .peers import REQUIREMENTS, peer_rows
 from .phantom_cases import CLASSES, phantom_cases
-from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, rounded, training_row
+from .training_rows import AUGMENTATIONS, WITHOUT, Measuring, Work, cases_in, rounded, training_row
 from .whole_commands import PREPROCESS, STEADY_TIMES, RunCases, predict_rows, preprocess_row
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "int8": torch.int8}
@@ -184,10 +183,9 @@ def _work(options: argparse.Namespace, temporary: Path, where: torch.device) -> 
 def _dataset_work(
     plan: Plan, arrays: list[Path], precision: str, where: torch.device, peaks: dict[str, float]
 ) -> Work:
-    folders = {f"{number:04d}": folder for number, folder in enumerate(arrays)}
     return Work(
-        cases=Cases(list(folders), lambda case_id, name: folders[case_id] / name),
-        folders=list(folders.values()),
+        cases=cases_in(arrays),
+        folders=arrays,
         network=plan.network,
         patch=plan.patch,
         batch=plan.batch,

@@ -21,11 +21,10 @@ import torch.distributed as dist
 from .. import contract
 from ..contract import Network
 from ..errors import StageError, from_exception
-from ..loaders import Cases
 from ..training.launch import Launch, Rank, launch_ranks, leave_error
 from ..training.network import network_for
 from ..training.strategy import strategy_of
-from .training_rows import Measuring, Work, rounded, seconds_of, training_row
+from .training_rows import Measuring, Work, cases_in, rounded, seconds_of, training_row
 
 # Of the command line of a rank: the file of its request follows.
 RANK = "--rank-of"
@@ -193,12 +192,11 @@ def _request(work: Work, augmentation: str, measuring: Measuring, answer: Path) 
 def _work(given: dict[str, Any], device: torch.device) -> Work:
     work = given["work"]
     folders = [Path(folder) for folder in work.pop("folders")]
-    names = {f"{number:04d}": folder for number, folder in enumerate(folders)}
     shape = work.pop("median_shape")
     return Work(
         **{**work, "patch": tuple(work["patch"])},
         folders=folders,
-        cases=Cases(list(names), lambda case_id, name: names[case_id] / name),
+        cases=cases_in(folders),
         network=contract.from_json(Network, given["network"]),
         median_shape=None if shape is None else tuple(shape),
         device=device,

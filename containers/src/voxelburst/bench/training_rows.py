@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from .. import host
 from ..contract import Network, Zyx, frozen
 from ..loaders import Batch, Cases, LoaderOptions, Sampling, open_loader
 from ..loaders.torch_loader import workers_of
 from ..models.zoo import supervision_weights
-from ..training.clock import StepClock
+from ..training.clock import StepClock, of_first_rank
 from ..training.gpu_busy import GpuBusy
 from ..training.launch import Rank
 from ..training.memory import keep_freed_memory
@@ -252,21 +251,18 @@ def seconds_of(
             step()
             clock.step()
         taken += clock.collect()
-        pace, elapsed = _agreed([float(np.median(taken[-together:])), time.monotonic() - began], device)
+        own = [float(np.median(taken[-together:])), time.monotonic() - began]
+        pace, elapsed = of_first_rank(own, device)
         # About a second's worth is asked for at once: to wait for the GPU more often would hold it up.
         together = min(200, max(1, round(1 / max(pace, 1e-6))))
         if (len(taken) >= least and elapsed >= least_seconds) or elapsed > limit_seconds:
             return np.array(taken)
 
 
-def _agreed(values: list[float], device: torch.device) -> list[float]:
-    """The first rank's."""
-    if not dist.is_initialized():
-        return values
-    agreed = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.broadcast(agreed, 0)
-    found: list[float] = agreed.tolist()
-    return found
+def cases_in(folders: list[Path]) -> Cases:
+    """Cases of arrays' folders, named by their place."""
+    named = {f"{number:04d}": folder for number, folder in enumerate(folders)}
+    return Cases(list(named), lambda case_id, name: named[case_id] / name)
 
 
 def rounded(value: float | None) -> float | None:

@@ -30,7 +30,7 @@ from ..stage import Stage
 from ..training import class_loss, launch
 from ..training.budget import StepBudget
 from ..training.checkpoints import Checkpoints
-from ..training.clock import StepClock
+from ..training.clock import StepClock, of_first_rank
 from ..training.gpu_busy import GpuBusy
 from ..training.loss import overlaps
 from ..training.memory import keep_freed_memory
@@ -373,12 +373,8 @@ def _file_of(stage: Stage, cases: list[TrainCase]) -> Callable[[str, str], Path]
 
 def _agreed(steps: int | None, device: torch.device) -> int | None:
     """The first rank's number of steps: clocks differ between ranks, the schedule must not."""
-    if not dist.is_initialized():
-        return steps
-    value = torch.tensor([-1 if steps is None else steps], device=device)
-    dist.broadcast(value, 0)
-    agreed = int(value.item())
-    return None if agreed < 0 else agreed
+    (value,) = of_first_rank([-1 if steps is None else steps], device)
+    return None if value < 0 else int(value)
 
 
 def _mean_over_ranks(value: torch.Tensor) -> float:

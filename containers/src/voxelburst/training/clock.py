@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+import torch.distributed as dist
 
 WARM_UP_STEPS = 10  # of each process, which no rate is taken from: compilation, allocators, cuDNN's search
 
@@ -58,3 +59,13 @@ def _between(a: torch.cuda.Event | float, b: torch.cuda.Event | float) -> float:
         return a.elapsed_time(b) / 1000
     assert isinstance(a, float) and isinstance(b, float)
     return b - a
+
+
+def of_first_rank(values: list[float], device: torch.device) -> list[float]:
+    """The first rank's values in every rank, whose clocks differ; as they are where there is one process."""
+    if not dist.is_initialized():
+        return values
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    found: list[float] = shared.tolist()
+    return found
